@@ -1,0 +1,104 @@
+"""Settings of a run: frozen dataclasses, one for each stage, with the values of the paper as defaults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class EndplateLabels(str, Enum):
+    """How endplates are written into the semantic mask."""
+
+    SPLIT = "split"
+    MERGED = "merged"
+
+
+class EndplateOwner(str, Enum):
+    """Whose number an endplate carries in the instance mask."""
+
+    DISC = "disc"
+    VERTEBRA = "vertebra"
+
+
+class Device(str, Enum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(str, Enum):
+    """Number format of the networks; ``auto`` follows from the machine by a fixed table."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeConfig:
+    """Device, precision and threads of the networks (``threads`` 0: all cores that the process may use)."""
+
+    device: Device = Device.AUTO
+    precision: Precision = Precision.AUTO
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessConfig:
+    """Before the semantic phase: N4 bias field correction, and cropping to the voxels that hold signal."""
+
+    n4: bool = False
+    crop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticConfig:
+    """Semantic phase. ``step_size`` is the tile step as a share of the patch and ``mirror`` the left-right test-time
+    augmentation; None takes the model's default.
+    """
+
+    step_size: float | None = None
+    mirror: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceConfig:
+    """Instance phase (SPINEPS paper, section 2.2): splitting of merged bodies, cutouts a batch."""
+
+    split_merged: bool = True
+    batch_size: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PostprocessConfig:
+    """Post-processing (SPINEPS paper, section 2.4); ``enabled=False`` gives the raw masks for comparison."""
+
+    enabled: bool = True
+    endplate_labels: EndplateLabels = EndplateLabels.SPLIT
+    endplate_owner: EndplateOwner = EndplateOwner.DISC
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """All settings of a run that can change its result."""
+
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
+    instance: InstanceConfig = field(default_factory=InstanceConfig)
+    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    force: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def sha256(self) -> str:
+        """Hash of the settings; equal settings give equal hashes on every machine."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Running networks: device and precision, sliding window, batches of cutouts."""

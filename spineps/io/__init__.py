@@ -1,0 +1,1 @@
+"""Files in and out: the strict NIfTI reader, the only writer, POI files."""

@@ -1,0 +1,1 @@
+"""Network classes: the bundled U-Nets. Imports torch; is itself imported lazily."""

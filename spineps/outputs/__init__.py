@@ -1,0 +1,1 @@
+"""Results to files: names, pictures, tables, the record of the run."""

@@ -1,0 +1,1 @@
+"""Digital phantoms: a procedural spine and its appearance in MRI."""

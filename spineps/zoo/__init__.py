@@ -1,0 +1,1 @@
+"""Models: cards, the registry, loading of the bundled ones."""
