@@ -1,1 +1,1 @@
-"""Running networks: device and precision, sliding window, batches of cutouts."""
+"""Running networks: device and precision, the sliding window, predictors for both phases."""

@@ -22,6 +22,14 @@ class SemanticPredictor(Protocol):
         """Voxels (P, I, R) of a tile."""
 
     @property
+    def step_share(self) -> float:
+        """Default step between tiles as a share of a tile."""
+
+    @property
+    def mirror(self) -> bool:
+        """Whether the model averages with the left-right mirrored prediction by default."""
+
+    @property
     def labels(self) -> NDArray[np.uint8]:
         """Semantic id of each output channel, shape (C,), background first."""
 

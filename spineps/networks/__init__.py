@@ -1,1 +1,13 @@
 """Network classes: the bundled U-Nets. Imports torch; is itself imported lazily."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from spineps.networks.unet import InstanceUNet, SemanticUNet
+
+BUNDLED_NETWORKS: Final[dict[str, type[SemanticUNet] | type[InstanceUNet]]] = {
+    "SemanticUNet": SemanticUNet,
+    "InstanceUNet": InstanceUNet,
+}
+"""The network classes that a model card may name; no other code is ever looked up by name."""

@@ -1,1 +1,1 @@
-"""Models: cards, the registry, loading of the bundled ones."""
+"""Models: cards, folders of weights, export."""

@@ -1,0 +1,124 @@
+"""Preprocessing: orientation, crop to the signal, optional bias field correction, normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from spineps.config import PreprocessConfig
+from spineps.errors import ErrorCode, InputError
+from spineps.geometry import PIR, Box, FloatArray, Geometry, Reorientation, resample
+from spineps.volume import Scan
+
+CLIP_PERCENTILES: Final = (0.5, 99.5)
+"""Intensities are clipped to these percentiles before they are normalised (as nnU-Net does for CT)."""
+SIGNAL_SHARE: Final = 0.02
+"""Outer planes whose values all lie below this share of the 99.5 percentile (above the least value) hold no signal."""
+N4_SPACING_MM: Final = 4.0
+"""Spacing at which the bias field is estimated: it is smooth, so that a coarse image gives the same field."""
+N4_ITERATIONS: Final = (50, 50, 50, 50)
+N4_SPLINE_MM: Final = 100.0
+_SAMPLE: Final = 2_000_000
+"""At most about this many voxels are looked at for percentiles."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """An image ready for the semantic network, and where it lies.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (P, I, R)
+        The cropped image in PIR orientation, its intensities as they were.
+    geometry : Geometry
+        Of ``image``.
+    box : Box
+        Where ``image`` lies in ``full``.
+    full : Geometry
+        Of the whole scan in PIR orientation.
+    turn : Reorientation
+        From the scan's own axes to PIR.
+    """
+
+    image: FloatArray
+    geometry: Geometry
+    box: Box
+    full: Geometry
+    turn: Reorientation
+
+
+def prepare(scan: Scan, config: PreprocessConfig | None = None) -> Prepared:
+    """Reorient a scan to PIR, crop it to its signal and, if asked for, correct its bias field."""
+    config = config or PreprocessConfig()
+    turn = Reorientation.between(scan.geometry.axes, PIR)
+    image = turn.apply(scan.image)
+    full = turn.apply_geometry(scan.geometry)
+    box = signal_box(image) if config.crop else Box.whole(full.shape)
+    image = np.ascontiguousarray(image[box.slices])
+    geometry = full.cropped(box)
+    if config.n4:
+        image = correct_bias_field(image, geometry)
+    return Prepared(image, geometry, box, full, turn)
+
+
+def signal_box(image: FloatArray) -> Box:
+    """Smallest box outside of which there is only background; the whole image if nothing stands out."""
+    low = float(image.min())
+    high = float(_percentiles(image, (99.5,))[0])
+    return Box.around(image > low + SIGNAL_SHARE * (high - low)) or Box.whole((image.shape[0], image.shape[1], image.shape[2]))
+
+
+def normalise(image: FloatArray) -> FloatArray:
+    """Clip to :data:`CLIP_PERCENTILES`, then scale to zero mean and unit variance.
+
+    Invariant to any change of intensities ``a * x + b`` with a > 0.
+
+    Raises
+    ------
+    InputError
+        INPUT_CONSTANT where nothing remains to be seen.
+    """
+    low, high = _percentiles(image, CLIP_PERCENTILES)
+    clipped = np.clip(image, low, high).astype(np.float64)
+    deviation = float(clipped.std())
+    if deviation <= 1e-6 * max(1e-30, float(np.abs(clipped).max())):
+        raise InputError(
+            ErrorCode.INPUT_CONSTANT,
+            "the image is constant between its 0.5 and 99.5 percentile.",
+            remedy="Check that the file holds an image.",
+        )
+    return ((clipped - clipped.mean()) / deviation).astype(np.float32)
+
+
+def correct_bias_field(image: FloatArray, geometry: Geometry) -> FloatArray:
+    """Divide an image by its bias field (N4, Tustison et al. 2010).
+
+    The field is estimated at :data:`N4_SPACING_MM` and interpolated linearly to the image.
+    """
+    import ants
+
+    shifted = image - image.min()
+    coarse_grid = geometry.resampled([max(N4_SPACING_MM, s) for s in geometry.spacing_mm])
+    coarse = resample(shifted, geometry, coarse_grid, order=1)
+    mask = coarse > float(_percentiles(coarse, (99.5,))[0]) * SIGNAL_SHARE
+    if not mask.any():
+        return image
+    settings: dict[str, Any] = {"spacing": coarse_grid.spacing_mm}
+    field = ants.n4_bias_field_correction(
+        ants.from_numpy(coarse.astype(np.float32), **settings),
+        mask=ants.from_numpy(mask.astype(np.float32), **settings),
+        shrink_factor=1,
+        convergence={"iters": list(N4_ITERATIONS), "tol": 1e-7},
+        spline_param=N4_SPLINE_MM,
+        return_bias_field=True,
+    ).numpy()
+    fine: FloatArray = resample(field.astype(np.float32), coarse_grid, geometry, order=1)
+    return (shifted / np.maximum(fine, 1e-3)).astype(np.float32)
+
+
+def _percentiles(image: FloatArray, percentiles: tuple[float, ...]) -> Any:
+    """Percentiles of an image, from an evenly spread part of its voxels where it is large."""
+    flat = image.reshape(-1)
+    return np.percentile(flat[:: max(1, flat.size // _SAMPLE)], percentiles)

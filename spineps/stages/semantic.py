@@ -1,0 +1,90 @@
+"""The semantic phase: from a prepared image to fourteen structures (SPINEPS paper, section 2.1)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spineps.config import SemanticConfig
+from spineps.geometry import Box, FloatArray, Geometry, resample
+from spineps.inference.protocols import SemanticPredictor
+from spineps.inference.sliding import Progress, probabilities
+from spineps.labels import Scheme
+from spineps.stages.preprocess import Prepared, normalise
+from spineps.volume import LabelMap
+
+MARGIN_VOX: Final = 2
+"""Model voxels around the labelled ones within which probabilities are brought back to the input's grid."""
+
+
+def predict_semantic(
+    prepared: Prepared, predictor: SemanticPredictor, config: SemanticConfig | None = None, *, progress: Progress | None = None
+) -> LabelMap:
+    """Label every voxel of the scan.
+
+    The image is normalised, sampled linearly at the predictor's spacing and predicted tile by tile; the probabilities, not
+    the labels, are interpolated back to the grid of the scan, where the most probable label wins.
+
+    Returns
+    -------
+    LabelMap
+        In the PIR-oriented grid of the whole scan, ids as in :class:`spineps.labels.Structure` (endplates undivided).
+    """
+    config = config or SemanticConfig()
+    grid = prepared.geometry.resampled(predictor.spacing_mm)
+    image = resample(normalise(prepared.image), prepared.geometry, grid, order=1)
+    scores = probabilities(
+        image,
+        predictor,
+        step_share=config.step_size or predictor.step_share,
+        mirror=predictor.mirror if config.mirror is None else config.mirror,
+        progress=progress,
+    )
+    labels = np.zeros(prepared.full.shape, np.uint8)
+    inner = most_probable(scores, grid, prepared.geometry, predictor.labels)
+    labels[prepared.box.slices] = inner
+    return LabelMap(labels, prepared.full, Scheme.SEMANTIC)
+
+
+def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels on ``target`` from class probabilities on ``grid``, one class at a time.
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (C, P, I, R)
+        Probabilities, background first.
+    grid, target : Geometry
+        Parallel grids.
+    labels : ndarray of uint8, shape (C,)
+        Id of each class.
+    """
+    found = np.zeros(target.shape, np.uint8)
+    foreground = Box.around(scores.argmax(axis=0) > 0)
+    if foreground is None:
+        return found
+    near = foreground.grown([MARGIN_VOX] * 3).intersect(Box.whole(grid.shape))
+    part = grid.cropped(near)
+    there = _box_on(target, part)
+    if there.empty:
+        return found
+    region = target.cropped(there)
+    best = np.full(region.shape, -1.0, np.float32)
+    winner = np.zeros(region.shape, np.uint8)
+    for label, score in zip(labels, scores, strict=True):
+        here = resample(np.ascontiguousarray(score[near.slices]), part, region, order=1)
+        better = here > best
+        best[better] = here[better]
+        winner[better] = label
+    found[there.slices] = winner
+    return found
+
+
+def _box_on(target: Geometry, part: Geometry) -> Box:
+    """Voxels of ``target`` whose centres lie within the field of view of ``part``; their axes are parallel."""
+    corners = target.to_vox(part.to_mm([(-0.5, -0.5, -0.5), np.asarray(part.shape) - 0.5]))
+    low, high = np.ceil(corners.min(axis=0)).astype(int), np.floor(corners.max(axis=0)).astype(int) + 1
+    a, b, c = (int(v) for v in low)
+    d, e, f = (int(v) for v in high)
+    return Box((a, b, c), (d, e, f)).intersect(Box.whole(target.shape))

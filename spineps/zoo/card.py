@@ -1,0 +1,52 @@
+"""Model cards: what binds a file of weights to its preprocessing, its labels and its origin."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Kind(str, Enum):
+    """The phase that a model serves."""
+
+    SEMANTIC = "semantic"
+    INSTANCE = "instance"
+
+
+class Golden(BaseModel):
+    """Expected output for a fixed input, checked when a model is loaded.
+
+    The input is :func:`spineps.zoo.golden.probe`; ``logits`` are the means of its output channels in fp32.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: tuple[int, int, int]
+    logits: tuple[float, ...]
+    tolerance: float = 5e-3
+
+
+class ModelCard(BaseModel):
+    """Everything that is needed to run a model, and everything that is known of its making.
+
+    Spacings and sizes are along (P, I, R); spacings in mm, sizes in voxels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Kind
+    version: str
+    network: str
+    network_settings: dict[str, Any] = Field(default_factory=dict)
+    spacing_mm: tuple[float, float, float]
+    patch_size: tuple[int, int, int]
+    shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    labels: tuple[int, ...]
+    step_size: float = 0.5
+    mirror: bool = False
+    weights_sha256: str
+    golden: Golden
+    training: dict[str, Any] = Field(default_factory=dict)
