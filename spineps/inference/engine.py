@@ -16,7 +16,7 @@ from torch import nn
 from spineps.config import ComputeConfig, Device, Precision
 from spineps.errors import ErrorCode, UsageError
 from spineps.geometry import FloatArray, Shape, Spacing
-from spineps.networks.classes import INSTANCE_CHANNELS, INSTANCE_TABLE
+from spineps.networks.classes import one_hot_groups
 from spineps.zoo.card import ModelCard
 from spineps.zoo.store import Model
 
@@ -129,10 +129,10 @@ class SemanticEngine(_TorchNetwork):
         return np.asarray(self.card.labels, dtype=np.uint8)
 
     def __call__(self, patches: FloatArray) -> FloatArray:
-        """Logits, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
+        """Class probabilities, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
         logits = self._forward(torch.from_numpy(np.ascontiguousarray(patches))[:, None])
-        found: FloatArray = logits.float().cpu().numpy()
-        return found
+        scores: FloatArray = torch.softmax(logits.float(), dim=1).cpu().numpy()
+        return scores
 
 
 class InstanceEngine(_TorchNetwork):
@@ -155,7 +155,6 @@ class InstanceEngine(_TorchNetwork):
 
     def _one(self, cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One cutout at a time: on a CPU as fast as a batch, and the same answer whatever the batch is."""
-        channels = torch.from_numpy(INSTANCE_TABLE[cutout].astype(np.int64))
-        one_hot = torch.nn.functional.one_hot(channels, INSTANCE_CHANNELS + 1)[..., 1:].permute(3, 0, 1, 2)
+        one_hot = torch.from_numpy(one_hot_groups(cutout))
         labels: NDArray[np.uint8] = self._forward(one_hot[None]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         return labels

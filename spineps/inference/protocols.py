@@ -34,7 +34,7 @@ class SemanticPredictor(Protocol):
         """Semantic id of each output channel, shape (C,), background first."""
 
     def __call__(self, patches: FloatArray) -> FloatArray:
-        """Logits of shape (batch, C, P, I, R) for normalised patches of shape (batch, P, I, R)."""
+        """Class probabilities, shape (batch, C, P, I, R), of normalised patches of shape (batch, P, I, R)."""
 
 
 class InstancePredictor(Protocol):

@@ -65,9 +65,9 @@ def probabilities(
     weights = np.zeros(padded.shape, np.float32)
     windows = list(_windows(padded.shape, tile, step_share))
     for done, window in enumerate(windows, start=1):
-        scores = _softmax(predictor(padded[window][None])[0])
+        scores = predictor(padded[window][None])[0]
         if mirror:
-            flipped = _softmax(predictor(padded[window][None, :, :, ::-1])[0])
+            flipped = predictor(padded[window][None, :, :, ::-1])[0]
             scores = 0.5 * (scores + flipped[_mirrored_channels(predictor.labels)][..., ::-1])
         total[(slice(None), *window)] += scores * weight
         weights[window] += weight
@@ -96,10 +96,3 @@ def _mirrored_channels(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
     order = np.argsort(labels)
     found: NDArray[np.intp] = order[np.searchsorted(labels, swapped, sorter=order)]
     return found
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    """Softmax over the first axis."""
-    exponent = np.exp(logits - logits.max(axis=0))
-    scores: FloatArray = exponent / exponent.sum(axis=0)
-    return scores

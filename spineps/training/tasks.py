@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
 from spineps.geometry import Shape, Spacing
-from spineps.networks.classes import INSTANCE_CHANNELS, INSTANCE_TABLE, SEMANTIC_CLASSES
+from spineps.networks.classes import INSTANCE_CHANNELS, SEMANTIC_CLASSES, one_hot_groups
 from spineps.networks.unet import InstanceUNet, SemanticUNet
 from spineps.training.stream import (
     INSTANCE_CUTOUT,
@@ -139,9 +138,7 @@ class InstanceTask(Task):
     def batch(self, sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
         """One-hot groups of structures and labels 0 to 3."""
         labels, target = sample
-        channels = torch.from_numpy(INSTANCE_TABLE[labels].astype(np.int64))
-        one_hot = functional.one_hot(channels, INSTANCE_CHANNELS + 1)[..., 1:].permute(3, 0, 1, 2)[None].float()
-        return one_hot, torch.from_numpy(target.astype(np.int64))[None]
+        return torch.from_numpy(one_hot_groups(labels))[None], torch.from_numpy(target.astype(np.int64))[None]
 
     def loss_at_half(self, network: nn.Module, image: torch.Tensor, target: torch.Tensor, offset: int) -> tuple[Any, Any]:
         """Logits at full resolution: this network has no coarse head."""

@@ -1,0 +1,136 @@
+"""The sliding window and the engine."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from spineps.config import ComputeConfig, Device, Precision
+from spineps.errors import UsageError
+from spineps.inference.engine import InstanceEngine, SemanticEngine, choose_engine
+from spineps.inference.sliding import gaussian_weight, probabilities, tile_starts
+from spineps.labels import Structure
+from spineps.networks.classes import SEMANTIC_CLASSES
+from spineps.networks.unet import InstanceUNet, SemanticUNet
+from spineps.zoo.card import ModelCard
+from spineps.zoo.golden import make_golden
+from spineps.zoo.store import Model
+
+CPU = ComputeConfig(Device.CPU, Precision.FP32, threads=1)
+
+
+class BrightIsBody:
+    """A predictor that knows the answer: bright voxels are body, dark ones background, in any tile."""
+
+    spacing_mm = (1.0, 1.0, 2.0)
+    patch_size = (8, 12, 6)
+    step_share = 0.5
+    mirror = False
+    labels = np.array([0, Structure.COSTAL_LEFT, Structure.COSTAL_RIGHT], np.uint8)
+
+    def __init__(self, *, sided: bool = False) -> None:
+        self.sided = sided
+        self.calls = 0
+
+    def __call__(self, patches: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        bright = (patches > 0.5).astype(np.float32)
+        left = np.arange(patches.shape[3]) < patches.shape[3] // 2 if self.sided else np.ones(patches.shape[3], bool)
+        return np.stack([1 - bright, bright * left, bright * ~left], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "share"), [(5, 8, 0.5), (8, 8, 0.5), (9, 8, 0.5), (100, 24, 0.5), (101, 24, 1.0), (37, 12, 0.3)]
+)
+def test_tiles_cover_the_axis_with_steps_no_longer_than_asked(length, tile, share):
+    starts = tile_starts(length, tile, share)
+    assert starts[0] == 0
+    assert starts[-1] + tile >= length
+    assert all(0 < b - a <= max(1, round(tile * share) + 1) for a, b in itertools.pairwise(starts))
+    assert all(s + tile <= max(length, tile) for s in starts)
+
+
+def test_gaussian_weight_peaks_in_the_middle_and_never_vanishes():
+    weight = gaussian_weight((9, 9, 5))
+    assert weight.shape == (9, 9, 5)
+    assert weight.argmax() == weight.size // 2
+    assert weight.min() > 0
+
+
+@pytest.mark.parametrize("shape", [(20, 30, 9), (5, 6, 3), (8, 12, 6), (17, 12, 40)])
+def test_probabilities_of_a_local_predictor_do_not_depend_on_tiles(shape):
+    image = np.random.default_rng(0).random(shape).astype(np.float32)
+    scores = probabilities(image, BrightIsBody(), step_share=0.5, mirror=False)
+    assert scores.shape == (3, *shape)
+    np.testing.assert_allclose(scores.sum(axis=0), 1, rtol=1e-5)
+    np.testing.assert_array_equal(scores.argmax(axis=0) > 0, image > 0.5)
+
+
+def test_mirroring_swaps_left_and_right_back():
+    image = np.ones((8, 12, 6), np.float32)
+    scores = probabilities(image, BrightIsBody(sided=True), step_share=0.5, mirror=True)
+    straight = probabilities(image, BrightIsBody(sided=True), step_share=0.5, mirror=False)
+    np.testing.assert_allclose(scores, straight, rtol=1e-6)
+
+
+def test_progress_counts_every_tile():
+    seen: list[tuple[int, int]] = []
+    predictor = BrightIsBody()
+    probabilities(
+        np.zeros((20, 30, 9), np.float32), predictor, step_share=0.5, mirror=False, progress=lambda a, b: seen.append((a, b))
+    )
+    assert [a for a, _ in seen] == list(range(1, predictor.calls + 1))
+    assert seen[-1] == (predictor.calls, predictor.calls)
+
+
+def _model(network, labels, **facts):
+    card = ModelCard(
+        name="t",
+        version="1",
+        network=type(network).__name__,
+        labels=labels,
+        weights_sha256="0" * 64,
+        golden=make_golden(network, network.input_channels),
+        **facts,
+    )
+    return Model(card, network.eval())
+
+
+def test_semantic_engine_gives_probabilities_of_the_patch_shape():
+    torch.manual_seed(0)
+    network = SemanticUNet(15, 8, (8, 8, 16))
+    engine = SemanticEngine(
+        _model(network, SEMANTIC_CLASSES, kind="semantic", spacing_mm=(1, 1, 2), patch_size=(32, 32, 8)), CPU
+    )
+    patch = np.random.default_rng(0).standard_normal((2, 32, 32, 8)).astype(np.float32)
+    scores = engine(patch)
+    assert scores.shape == (2, 15, 32, 32, 8)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-4)
+    np.testing.assert_allclose(engine(patch[:1])[0], scores[0], atol=1e-4, err_msg="a batch must not change a sample")
+    assert engine.engine.name == "torch-cpu-fp32"
+
+
+def test_instance_engine_answers_each_cutout_alone():
+    torch.manual_seed(0)
+    network = InstanceUNet(13, (8, 8, 16))
+    engine = InstanceEngine(_model(network, (0, 1, 2, 3), kind="instance", spacing_mm=(2, 2, 2), patch_size=(16, 24, 8)), CPU)
+    cutouts = np.random.default_rng(0).choice([0, 49, 41, 100, 60], (3, 16, 24, 8)).astype(np.uint8)
+    found = engine(cutouts)
+    assert found.shape == cutouts.shape
+    assert found.dtype == np.uint8
+    assert found.max() <= 3
+    np.testing.assert_array_equal(engine(cutouts[1:2])[0], found[1])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_is_refused_where_there_is_none():
+    with pytest.raises(UsageError, match="no CUDA device"):
+        choose_engine(ComputeConfig(Device.CUDA))
+
+
+def test_precision_can_be_chosen():
+    assert choose_engine(ComputeConfig(Device.CPU, Precision.BF16)).dtype == torch.bfloat16
+    assert choose_engine(ComputeConfig(Device.CPU, Precision.FP32)).dtype == torch.float32
