@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from spineps.errors import ErrorCode, OutputError
 from spineps.geometry import Geometry
 from spineps.io.encode import nifti_chunks
+from spineps.io.shown import shown_name
 
 PARTIAL_PREFIX: Final = ".spineps-"
 PARTIAL_SUFFIX: Final = ".partial"
@@ -229,7 +230,7 @@ def _verify(partial: Path, written: Written) -> None:
     if (digest.hexdigest(), size) != (written.sha256, written.size):
         raise OutputError(
             ErrorCode.OUTPUT_FAILED,
-            f"{written.name!r} read back differently from what was written.",
+            f"{shown_name(written.name)} read back differently from what was written.",
             remedy="Check the disk or the network drive and run again.",
         )
 
@@ -270,28 +271,28 @@ def _mapped(name: str) -> Iterator[None]:
 
 
 def _output_error(error: OSError, name: str) -> OutputError:
-    shown = name if len(name) <= 80 else f"{name[:60]}...{name[-17:]}"
+    shown = shown_name(name)
     reason = (error.strerror or type(error).__name__).lower()
     if error.errno in _SPACE:
         return OutputError(
             ErrorCode.OUTPUT_SPACE,
-            f"{shown!r} does not fit on the disk or into the quota ({reason}).",
+            f"{shown} does not fit on the disk or into the quota ({reason}).",
             remedy="Free some space or choose another output folder with -o.",
         )
     if error.errno in _DENIED:
         return OutputError(
             ErrorCode.OUTPUT_PERMISSION,
-            f"{shown!r} may not be written ({reason}).",
+            f"{shown} may not be written ({reason}).",
             remedy="Choose a folder that you may write to with -o.",
         )
     if error.errno == errno.ENAMETOOLONG:
         return OutputError(
             ErrorCode.OUTPUT_NAME,
-            f"the file system takes no name as long as {shown!r}.",
+            f"the file system takes no name as long as {shown}.",
             remedy="Rename the input to something shorter or choose a shorter output folder with -o.",
         )
     return OutputError(
         ErrorCode.OUTPUT_FAILED,
-        f"{shown!r} could not be written ({reason}).",
+        f"{shown} could not be written ({reason}).",
         remedy="Check the output folder and run again.",
     )
