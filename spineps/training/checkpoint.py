@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path, *, network: nn.Module, average: nn.Module, optim
             states.setdefault(int(index), {})[key] = tensor
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["torch_random"])
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             ErrorCode.MODEL_CORRUPT,
             f"{path.name} is not a checkpoint of this network.",
