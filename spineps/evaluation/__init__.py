@@ -1,0 +1,1 @@
+"""Evaluation: the numbers of the papers, computed the way the papers say."""
