@@ -7,7 +7,8 @@
 ``position``      the affine turned by 5, 20 and 30 degrees, the voxels unchanged: the same labels
 ``grid``          the image resampled to a grid turned by 20 degrees, the masks taken back: Dice of bodies and of discs
 
-Without ``--scan`` on a phantom that it generates. Writes ``invariance.md`` and ``invariance.json``; ends with 1 if a check fails.
+Without ``--scan`` on a phantom that it generates. Writes ``invariance.md`` and ``invariance.json``. Ends with 1 if a check
+fails.
 """
 
 from __future__ import annotations
@@ -114,10 +115,8 @@ def grid(scan: Path, _: Path) -> Iterator[Row]:
         found = spineps.segment_scan(turned).semantic
         back = np.linalg.inv(found.geometry.affine) @ image.affine
         labels = ndimage.affine_transform(found.labels, back, output_shape=image.shape, order=0)
-        scores = {
-            structure.title: dice(straight == structure, labels == structure)
-            for structure in (Structure.CORPUS, Structure.DISC)
-        }
+        both = (Structure.CORPUS, Structure.DISC)
+        scores = {structure.title: dice(straight == structure, labels == structure) for structure in both}
         shown = ", ".join(f"{title} {score:.3f}" for title, score in scores.items())
         yield f"grid turned by {GRID_DEGREES} degrees about {name}", shown, min(scores.values()) >= GRID_DICE
 
