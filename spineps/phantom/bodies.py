@@ -1,0 +1,286 @@
+"""Vertebral bodies, discs and endplates of a phantom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from spineps.geometry import FloatArray
+from spineps.labels import DISC_OFFSET, ENDPLATE_OFFSET, SACRUM_INSTANCE, Structure
+from spineps.phantom.canvas import Canvas, Mask, Patch
+from spineps.phantom.disease import Disease, Node
+from spineps.phantom.fields import capsule
+from spineps.phantom.morphometry import C1, C2, Level, Sizes
+from spineps.phantom.tissues import Tissue
+from spineps.phantom.vertebra import BoneStyle
+
+DENS_MM: Final = 15.0
+"""How far the dens rises above the body of C2."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyStyle:
+    """How one person's bodies, discs and endplates look.
+
+    Parameters
+    ----------
+    squareness : float
+        Exponent of the bodies' cross-section (2: an ellipse).
+    waist, notch, spur : float
+        Relative narrowing at mid-height, hollow of the rear wall, osteophytes at the edges.
+    concavity_mm : float
+        Depth of the plates' hollow in the lumbar spine.
+    endplate_mm : float
+        Thickness of endplates.
+    nucleus : float
+        Relative radius of the nucleus of discs.
+    dark_nucleus_at : float
+        Degeneration from which on a nucleus looks like the annulus.
+    """
+
+    squareness: float
+    waist: float
+    notch: float
+    spur: float
+    concavity_mm: float
+    endplate_mm: float
+    nucleus: float
+    dark_nucleus_at: float
+
+
+def draw_body_style(rng: np.random.Generator, scale: float) -> BodyStyle:
+    """One person's body style."""
+    return BodyStyle(
+        squareness=rng.uniform(2.1, 3.2),
+        waist=rng.uniform(0, 0.1),
+        notch=rng.uniform(0, 0.12),
+        spur=rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0,
+        concavity_mm=rng.uniform(0.8, 5.0) * scale,
+        endplate_mm=rng.uniform(1.0, 1.6),
+        nucleus=rng.uniform(0.5, 0.8),
+        dark_nucleus_at=rng.uniform(0.5, 1.0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One vertebral body (or the first of the sacrum) in its place along the curve.
+
+    Parameters
+    ----------
+    index : int
+        Its place in the spine.
+    level : Level or None
+        Which vertebra; None for S1.
+    sizes : Sizes
+        Its sizes.
+    centre : float
+        Its middle along the curve.
+    """
+
+    index: int
+    level: Level | None
+    sizes: Sizes
+    centre: float
+
+    @property
+    def instance(self) -> int:
+        """Its id in instance masks."""
+        return self.level.instance if self.level is not None else SACRUM_INSTANCE
+
+
+def cross_section(
+    u: FloatArray, v: FloatArray, half: tuple[FloatArray | float, FloatArray | float], style: BodyStyle
+) -> FloatArray:
+    """Relative radius in a body's cross-section: 1 on its wall; the rear wall is hollowed."""
+    a = np.abs(v) / np.asarray(half[1], dtype=np.float32)
+    b = u / np.asarray(half[0], dtype=np.float32)
+    b = np.where(u > 0, b * (1 + np.float32(style.notch) * np.exp(-4 * a * a)), -b)
+    power = np.float32(style.squareness)
+    radius: FloatArray = (b**power + a**power) ** np.float32(1 / style.squareness)
+    return radius
+
+
+def upper_plate(patch: Patch, block: Block, style: BodyStyle, disease: Disease) -> FloatArray:
+    """How far the upper plate lies below the body's centre (negative: above), in mm, at each voxel."""
+    q = block.sizes
+    hollow = _hollow(patch, q, style)
+    level = block.level.position if block.level is not None else 24.0
+    height = np.float32(-q.height / 2) + np.float32(0.7 * _concavity(style, level)) * hollow
+    if block.level is not None:
+        loss, central = disease.anterior_loss[block.index], disease.central_loss[block.index]
+        front = np.clip(np.float32(0.5) - patch.u * np.float32(1 / q.depth), 0, 1)
+        height += np.float32(loss * q.height) * front + np.float32(0.6 * central * q.height) * hollow
+        height += _dent(patch, disease.upper_nodes[block.index])
+        if block.level.cervical and level > C2:
+            edge = np.clip(np.abs(patch.v) * np.float32(2 / q.width), 0, 1)
+            height -= np.float32(0.2 * q.height) * edge**4
+    plate: FloatArray = height
+    return plate
+
+
+def lower_plate(patch: Patch, block: Block, style: BodyStyle, disease: Disease) -> FloatArray:
+    """How far the lower plate lies below the body's centre, in mm, at each voxel."""
+    q = block.sizes
+    hollow = _hollow(patch, q, style)
+    level = block.level.position if block.level is not None else 24.0
+    height = np.float32(q.height / 2) - np.float32(_concavity(style, level)) * hollow
+    height -= np.float32(0.4 * disease.central_loss[block.index] * q.height) * hollow
+    height -= _dent(patch, disease.lower_nodes[block.index])
+    plate: FloatArray = height
+    return plate
+
+
+def _concavity(style: BodyStyle, level: float) -> float:
+    """Depth of the plates' hollow at a level, in mm."""
+    return style.concavity_mm * float(np.interp(level, (2, 7, 12, 19, 24), (0.25, 0.4, 0.55, 1.0, 0.6)))
+
+
+def _hollow(patch: Patch, q: Sizes, style: BodyStyle) -> FloatArray:
+    radius = cross_section(patch.u, patch.v, (q.depth / 2, q.width / 2), style)
+    hollow: FloatArray = np.clip(1 - radius * radius, 0, 1)
+    return hollow
+
+
+def _dent(patch: Patch, node: Node | None) -> FloatArray | float:
+    if node is None:
+        return 0.0
+    square = (patch.u - np.float32(node.u)) ** 2 + (patch.v - np.float32(node.v)) ** 2
+    dent: FloatArray = np.float32(node.depth) * np.exp(-square * np.float32(0.5 / node.width**2))
+    return dent
+
+
+def paint_body(
+    rng: np.random.Generator, canvas: Canvas, block: Block, bone: BoneStyle, style: BodyStyle, disease: Disease
+) -> None:
+    """Paint one vertebral body with its marrow, cortex, vein and lesions; C2 with its dens."""
+    q, level = block.sizes, block.level
+    if level is None or level.position == C1:
+        return
+    top = q.height / 2 + (DENS_MM * bone.scale + 4 if level.position == C2 else 4)
+    reach = (0.62 * q.depth + 2, 0.62 * q.width + 2)
+    patch = canvas.patch(
+        (block.centre - top, block.centre + q.height / 2 + 4), (-reach[0], reach[0]), (-reach[1], reach[1]), block.centre
+    )
+    if patch.index.size == 0:
+        return
+    relative = np.clip(np.abs(patch.w) * np.float32(2 / q.height), 0, 1.2)
+    stretch = (1 - style.waist * (1 - np.minimum(1, relative**2))) * (1 + style.spur * relative**3)
+    radius = cross_section(patch.u, patch.v, (q.depth / 2 * stretch, q.width / 2 * stretch), style)
+    half = np.float32(style.endplate_mm / 2)
+    inside = (radius < 1) & (patch.w < lower_plate(patch, block, style, disease) - half)
+    upper = upper_plate(patch, block, style, disease)
+    depth = (1 - radius) * np.float32(min(q.depth, q.width) / 2)
+    if level.position == C2:
+        inside &= patch.w > upper
+        dens = -capsule(
+            patch.points,
+            ((0.0, 0.0, -0.2 * q.height), (0.0, 0.0, -q.height / 2 - (DENS_MM - 5) * bone.scale)),
+            (5.2 * bone.scale, 5.0 * bone.scale),
+        )
+        depth = np.where(inside, np.maximum(depth, dens), dens)
+        inside |= dens > 0
+    else:
+        inside &= patch.w > upper + half
+    inside &= canvas.free(patch)
+    body, depth = patch.where(inside), depth[inside]
+    canvas.fill(body, _marrow(rng, canvas, body, depth, block, bone, disease))
+    canvas.label(body, Structure.CORPUS, level.instance)
+
+
+def _marrow(  # noqa: PLR0913
+    rng: np.random.Generator, canvas: Canvas, body: Patch, depth: FloatArray, block: Block, bone: BoneStyle, disease: Disease
+) -> np.ndarray:
+    """Tissues of a body's voxels."""
+    q = block.sizes
+    near = depth < bone.cortex_mm * rng.uniform(0.5, 1.1)
+    tissue = np.where(near, np.uint8(Tissue.CORTICAL_BONE), np.uint8(Tissue.BODY_MARROW))
+    if rng.random() < 0.75:
+        vein = (body.u > q.depth * 0.05) & (np.abs(body.w) < q.height * 0.09) & (np.abs(body.v) < q.width * 0.16)
+        tissue[vein] = Tissue.BASIVERTEBRAL_VEIN
+    if disease.lesion[block.index]:
+        u, v, w = rng.uniform(-0.3, 0.3) * q.depth, rng.uniform(-0.3, 0.3) * q.width, rng.uniform(-0.4, 0.4) * q.height
+        round_ = (body.u - u) ** 2 + (body.v - v) ** 2 + (body.w - w) ** 2 < rng.uniform(3, 9) ** 2
+        tissue[round_ & ~near] = Tissue.LESION
+    if disease.modic[block.index]:
+        band = body.w * disease.modic[block.index] > q.height / 2 - rng.uniform(4, 9)
+        patchy = canvas.noise(rng, 9.0).reshape(-1)[body.index] > -0.3
+        tissue[band & ~near & patchy] = Tissue.LESION
+    return tissue
+
+
+def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Block], style: BodyStyle, disease: Disease) -> None:
+    """Paint the disc between two bodies and the endplates at it, which both carry the disc's level as instance."""
+    upper, lower = pair
+    q, p = upper.sizes, lower.sizes
+    low_edge, high_edge = upper.centre + q.height / 2, lower.centre - p.height / 2
+    margin = 0.5 * min(q.height, p.height)
+    reach = (0.36 * (q.depth + p.depth), 0.36 * (q.width + p.width))
+    patch = canvas.patch((low_edge - margin, high_edge + margin), (-reach[0], reach[0]), (-reach[1], reach[1]), low_edge)
+    if patch.index.size == 0:
+        return
+    worn = disease.degeneration[upper.index]
+    bulge = 1 + 0.12 * worn * rng.random()
+    top = lower_plate(patch, upper, style, disease) + np.float32(upper.centre - low_edge)
+    bottom = upper_plate(patch, lower, style, disease) + np.float32(lower.centre - low_edge)
+    radius = cross_section(patch.u, patch.v, ((q.depth + p.depth) / 4 * bulge, (q.width + p.width) / 4 * bulge), style)
+    free = canvas.free(patch)
+    half = np.float32(style.endplate_mm / 2)
+    inside = (radius < 1) & (patch.w > top + half) & (patch.w < bottom - half) & free
+    if disease.fused[upper.index]:
+        _paint_block(
+            canvas, patch, inside & (radius < 0.5), (radius < 0.97) & (patch.w > top - half) & (patch.w < bottom + half), pair
+        )
+        return
+    disc = patch.where(inside)
+    thickness = np.maximum(bottom - top, 0.5)[inside]
+    canvas.fill(
+        disc, _disc_tissue(rng, canvas, disc, radius[inside], ((disc.w - top[inside]) / thickness, thickness), style, worn)
+    )
+    canvas.label(disc, Structure.DISC, DISC_OFFSET + upper.instance)
+    owner = ENDPLATE_OFFSET + upper.instance
+    for plate, structure in ((top, Structure.ENDPLATE_INFERIOR), (bottom, Structure.ENDPLATE_SUPERIOR)):
+        thin = patch.where((radius < 1) & (np.abs(patch.w - plate) <= half) & free)
+        canvas.fill(thin, Tissue.ENDPLATE)
+        canvas.label(thin, structure, owner)
+
+
+def _paint_block(canvas: Canvas, patch: Patch, remnant: Mask, bone: Mask, pair: tuple[Block, Block]) -> None:
+    """A block of two vertebrae: bone where the disc's rim was, with a remnant of the disc in its middle."""
+    upper, lower = pair
+    bone = bone & canvas.free(patch)
+    middle = np.float32((lower.centre - lower.sizes.height / 2 - upper.centre - upper.sizes.height / 2) / 2)
+    for half, block in ((patch.w < middle, upper), (patch.w >= middle, lower)):
+        part = patch.where(bone & half)
+        canvas.fill(part, Tissue.BODY_MARROW if block.level is not None else Tissue.SACRAL_MARROW)
+        canvas.label(part, Structure.CORPUS if block.level is not None else Structure.SACRUM, block.instance)
+    disc = patch.where(remnant)
+    canvas.fill(disc, Tissue.ANNULUS)
+    canvas.label(disc, Structure.DISC, DISC_OFFSET + upper.instance)
+
+
+def _disc_tissue(  # noqa: PLR0913
+    rng: np.random.Generator,
+    canvas: Canvas,
+    disc: Patch,
+    radius: FloatArray,
+    layer: tuple[FloatArray, FloatArray],
+    style: BodyStyle,
+    worn: float,
+) -> np.ndarray:
+    """Annulus, nucleus and the dark cleft through the nucleus; ``layer``: relative and full height of the disc."""
+    relative, thickness = layer
+    tissue = np.full(radius.shape, Tissue.ANNULUS, dtype=np.uint8)
+    wobble = 0.06 * canvas.noise(rng, 5.0).reshape(-1)[disc.index]
+    edge = 0.12 * (0.35 + 0.65 * worn)
+    core = (radius < style.nucleus + wobble) & (np.minimum(relative, 1 - relative) > edge)
+    if worn < style.dark_nucleus_at:
+        tissue[core] = Tissue.NUCLEUS
+        if rng.random() < 0.35:
+            cleft = (np.abs(relative - 0.5) * thickness < 0.8) & (radius < 0.8 * style.nucleus)
+            tissue[cleft] = Tissue.NUCLEAR_CLEFT
+    elif rng.random() < 0.15:
+        tissue[core & (np.abs(relative - 0.5) < 0.2)] = Tissue.FLUID
+    return tissue

@@ -1,0 +1,96 @@
+"""Ligaments, fat and ribs close to the spine of a phantom."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spineps.phantom.canvas import Canvas
+from spineps.phantom.fields import Point, capsule
+from spineps.phantom.morphometry import C1, T12, Level, Sizes, Variant
+from spineps.phantom.tissues import Tissue
+from spineps.phantom.vertebra import LEFT, RIGHT
+
+
+def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
+    """Paint interspinous tissue, epidural and foraminal fat, ligaments along the spine and between the laminae."""
+    stack = canvas.stack
+    half = canvas.along(stack.profile("depth")) / 2
+    deep, wide = canvas.along(stack.profile("canal_depth")) / 2, canvas.along(stack.profile("canal_width")) / 2
+    middle = half + deep - np.float32(0.4)
+    spine = canvas.s > np.float32(stack.top[C1] - 4)
+    lateral = np.abs(canvas.v)
+    behind = canvas.u - middle - deep
+    length = canvas.along(stack.profile("spinous_length"))
+    _paint_interspinous(rng, canvas, (behind, length))
+    ring = ((canvas.u - middle) / (deep + 1.5)) ** 2 + (canvas.v / (wide + 1.5)) ** 2
+    canvas.tissue[(ring < 1.3) & spine] = Tissue.EPIDURAL_FAT if rng.random() < 0.85 else Tissue.LIGAMENT
+    foramen = (
+        (np.abs(canvas.u - middle + 1) < deep * 0.95) & (lateral > wide) & (lateral < wide + np.float32(rng.uniform(12, 22)))
+    )
+    canvas.tissue[foramen & (canvas.level > 1)] = Tissue.EPIDURAL_FAT if rng.random() < 0.7 else Tissue.DEEP_FAT
+    _paint_long_ligaments(rng, canvas, (half, spine))
+    flavum = (canvas.u > middle + 0.55 * deep) & (behind < 4) & (lateral < wide + 2) & (ring > 1) & spine
+    canvas.tissue[flavum & (canvas.noise(rng, 5.0) < 0.8)] = Tissue.LIGAMENT
+    if rng.random() < 0.6:
+        pad = (ring > 1) & (ring < 2.2) & (canvas.u > middle + 0.5 * deep) & (lateral < rng.uniform(2, 6)) & spine
+        canvas.tissue[pad] = Tissue.EPIDURAL_FAT
+
+
+def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[np.ndarray, np.ndarray]) -> None:
+    behind, length = reach
+    sheet = (np.abs(canvas.v) < rng.uniform(1.5, 4)) & (behind > 0) & (behind < length + 3)
+    choices = (Tissue.LIGAMENT, Tissue.SUBCUTANEOUS_FAT, Tissue.DEEP_FAT, Tissue.MUSCLE)
+    canvas.tissue[sheet] = choices[int(rng.choice(4, p=(0.2, 0.35, 0.3, 0.15)))]
+    patchy = sheet & (canvas.noise(rng, 5.0) > rng.uniform(0, 1.2))
+    canvas.tissue[patchy] = Tissue.SUBCUTANEOUS_FAT if rng.random() < 0.75 else Tissue.LIGAMENT
+    if rng.random() < 0.15:
+        canvas.tissue[sheet & (canvas.noise(rng, 9.0) > 1.2)] = Tissue.FLUID
+    if rng.random() < 0.8:
+        cord = (np.abs(canvas.v) < 2.5) & (np.abs(behind - length - 5) < 1.6)
+        canvas.tissue[cord] = Tissue.LIGAMENT
+
+
+def _paint_long_ligaments(rng: np.random.Generator, canvas: Canvas, spine: tuple[np.ndarray, np.ndarray]) -> None:
+    """Anterior and posterior longitudinal ligaments."""
+    half, along = spine
+    width = half * 0.9
+    along = along & (canvas.s < canvas.stack.sacrum_end)
+    front = (np.abs(canvas.u + half + 0.6) < rng.uniform(0.7, 1.6)) & (np.abs(canvas.v) < width)
+    rear = (np.abs(canvas.u - half - 0.4) < rng.uniform(0.6, 1.3)) & (np.abs(canvas.v) < width * 0.8)
+    canvas.tissue[(front | rear) & along] = Tissue.LIGAMENT
+
+
+def paint_ribs(
+    rng: np.random.Generator, canvas: Canvas, placed: tuple[Level, Sizes, float], variant: Variant, scale: float
+) -> None:
+    """Paint the ribs of a thoracic vertebra, from the disc above past the transverse process and around; unlabelled."""
+    level, q, centre = placed
+    last = level.position >= T12
+    if not level.thoracic or (variant is Variant.NO_T12_RIB and last):
+        return
+    length = 0.35 if last else 1.0
+    for side in (LEFT, RIGHT):
+        if last and rng.random() < 0.15:
+            continue
+        limits = (-20.0, 130.0) if side == RIGHT else (-130.0, 20.0)
+        patch = canvas.patch((centre - q.height, centre + 75), (-95, q.canal_centre + q.transverse_back + 25), limits, centre)
+        if patch.index.size == 0:
+            continue
+        tubercle = q.canal_centre + q.transverse_back - 9 * scale
+        head: Point = (q.depth / 2 - 5, side * (q.width / 2 + 2.5), -0.5 * q.height)
+        neck: Point = (tubercle, side * (q.transverse_span - 2), -0.16 * q.height)
+        angle: Point = (tubercle + 6, side * (q.transverse_span + 30 * length), 10 * length + 2)
+        flank: Point = (-20.0, side * 112.0 * scale, 38.0)
+        front: Point = (-90.0, side * 105.0 * scale, 66.0)
+        bone = np.minimum(
+            capsule(patch.points, (head, neck), (4.0 * scale, 3.5 * scale)),
+            capsule(patch.points, (neck, angle), (3.5 * scale, 3.3 * scale), (1.0, 1.0, 1.5)),
+        )
+        if not last:
+            bone = np.minimum(bone, capsule(patch.points, (angle, flank), (3.3 * scale, 3.0 * scale), (1.0, 1.0, 1.6)))
+            bone = np.minimum(bone, capsule(patch.points, (flank, front), (3.0 * scale, 3.0 * scale), (1.0, 1.0, 1.6)))
+        between = (bone > 0) & (bone < rng.uniform(3, 6)) & (np.abs(patch.v) > q.transverse_span)
+        canvas.fill(patch.where(between & canvas.free(patch)), Tissue.MUSCLE)
+        rib = (bone < 0) & canvas.free(patch)
+        canvas.fill(patch.where(rib), Tissue.RIB)
+        canvas.fill(patch.where(rib & (bone > -1)), Tissue.CORTICAL_BONE)
