@@ -84,4 +84,4 @@ def one_hot_groups(labels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     groups = INSTANCE_TABLE[labels]
     channels = np.arange(1, INSTANCE_CHANNELS + 1, dtype=np.uint8)[:, None, None, None]
-    return (groups == channels).astype(np.float32)
+    return np.asarray(groups == channels, dtype=np.float32)

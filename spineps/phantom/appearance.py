@@ -1,7 +1,7 @@
 """From a tissue map to an MR image: signal, texture, slices, artefacts, scaling.
 
-The approach is domain randomisation (Billot et al. 2023, SynthSeg) around the priors of real contrasts: ranges much wider than any
-one scanner's, so that a network trained on them takes a real scan for one more variation.
+The approach is domain randomisation (Billot et al. 2023, SynthSeg) around the priors of real contrasts: ranges much wider
+than any one scanner's, so that a network trained on them takes a real scan for one more variation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spineps.geometry import FloatArray, Spacing
+from spineps.geometry import FloatArray, Shape, Spacing
 from spineps.phantom.artefacts import apply_artefacts, flow_void, metal_void
 from spineps.phantom.contrasts import Contrast, draw_signal
 from spineps.phantom.filters import blur, box_weights, correlate, quantile, resize, smooth_field, white_noise
@@ -86,39 +86,41 @@ def paint_patch(tissue: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.G
     return _developed(resize(image, shape), mean, rng)
 
 
-def paint_slices(
-    tissue: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.Generator, contrast: Contrast, *, per_slice: int
+def paint_averaged(
+    tissue: NDArray[np.uint8], spacing_mm: Spacing, rng: np.random.Generator, contrast: Contrast, *, per_voxel: Shape
 ) -> Painting:
-    """Paint a tissue map on a fine grid as a scan of thicker slices.
+    """Paint a tissue map on a fine grid as a scan of larger voxels, each the average of the fine ones in it (partial volume).
 
     Parameters
     ----------
-    tissue : ndarray of uint8, shape (P, I, per_slice * slices)
-        Tissue ids on the fine grid.
+    tissue : ndarray of uint8
+        Tissue ids on the fine grid (P, I, R).
     spacing_mm : tuple of 3 float
-        Voxel spacing of the fine grid along (P, I, R).
+        Voxel spacing of the fine grid.
     rng, contrast
         As for :func:`paint_patch`.
-    per_slice : int
-        Fine slices that are averaged into one; odd, so that one of them is the centre.
+    per_voxel : tuple of 3 int
+        Fine voxels along each axis that are averaged into one; odd, so that one of them is the centre.
 
     Returns
     -------
     Painting
-        Image of shape (P, I, slices).
+        Image of the fine grid's shape divided by ``per_voxel``.
 
     Raises
     ------
     ValueError
-        If ``per_slice`` is not odd or does not divide the number of fine slices.
+        If ``per_voxel`` is not odd or does not divide the shape.
     """
-    if per_slice % 2 == 0 or tissue.shape[2] % per_slice:
-        raise ValueError(f"expected an odd divisor of {tissue.shape[2]} fine slices, found {per_slice}")
+    if any(k % 2 == 0 or n % k for k, n in zip(per_voxel, tissue.shape, strict=True)):
+        raise ValueError(f"expected odd divisors of the shape {tissue.shape}, found {per_voxel}")
     image, mean = _true_signal(tissue, spacing_mm, rng, contrast)
-    coverage = rng.uniform(0.85, 1.0)  # the rest is the gap between slices
-    image = correlate(image, box_weights(max(1.0, coverage * per_slice)), 2)[:, :, per_slice // 2 :: per_slice]
-    image = apply_artefacts(image.contiguous(), (spacing_mm[0], spacing_mm[1], spacing_mm[2] * per_slice), rng)
-    return _developed(image, mean, rng)
+    gap = rng.uniform(0.85, 1.0)  # what the slice covers of the distance between slices
+    for axis, (k, coverage) in enumerate(zip(per_voxel, (1.0, 1.0, gap), strict=True)):
+        image = correlate(image, box_weights(max(1.0, coverage * k)), axis)
+    image = image[tuple(slice(k // 2, None, k) for k in per_voxel)].contiguous()
+    p, i, r = (s * k for s, k in zip(spacing_mm, per_voxel, strict=True))
+    return _developed(apply_artefacts(image, (p, i, r), rng), mean, rng)
 
 
 def _true_signal(
@@ -126,7 +128,7 @@ def _true_signal(
 ) -> tuple[Tensor, FloatArray]:
     """The object before it is scanned, with in-plane point spread, and the mean signal of each tissue."""
     signal = draw_signal(rng, contrast)
-    index = torch.from_numpy(np.ascontiguousarray(tissue)).to(torch.int32)
+    index = torch.from_numpy(tissue.astype(np.int32))
     image = torch.from_numpy(signal.mean)[index]
     image += torch.from_numpy(signal.spread)[index] * _texture(rng, tissue.shape, spacing_mm)
     image = _inhomogeneous(image, index, spacing_mm, rng)

@@ -1,6 +1,7 @@
 """What scanners and patients do to an MR image: coils, motion, noise, resolution.
 
-Every function takes a 3D float32 image (P, I, R), its spacing in mm and a numpy generator, and gives a new image of the same shape.
+Every function takes a 3D float32 image (P, I, R), its spacing in mm and a numpy generator, and gives a new image of the same
+shape.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def motion(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tens
     error[: max(2, count // 20)] = 0  # the centre of k-space is acquired in too short a time for movement
     view = [1, 1, 1]
     view[axis] = count
-    return torch.fft.irfft(lines * torch.polar(torch.ones(count), error).view(view), n=image.shape[axis], dim=axis).abs()
+    moved: Tensor = torch.fft.irfft(lines * torch.polar(torch.ones(count), error).view(view), n=image.shape[axis], dim=axis)
+    return moved.abs()
 
 
 def gibbs_ringing(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
@@ -88,7 +90,8 @@ def gibbs_ringing(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) 
     lines = torch.fft.rfft(image, dim=axis)
     keep = int(lines.shape[axis] * rng.uniform(0.45, 0.85))
     lines.narrow(axis, keep, lines.shape[axis] - keep).zero_()
-    return torch.fft.irfft(lines, n=image.shape[axis], dim=axis).abs()
+    ringing: Tensor = torch.fft.irfft(lines, n=image.shape[axis], dim=axis)
+    return ringing.abs()
 
 
 def low_resolution(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:

@@ -1,8 +1,8 @@
 """How bright each tissue is in each kind of MR image.
 
-The ranges of the T2w turbo spin echo prior follow the usual order of T2 times (fluid, fat, marrow, cord, muscle, ligament, cortical
-bone) and were set wide, so that a network learns shapes and neighbourhoods rather than values. Intensities are relative:
-cerebrospinal fluid in a T2w image is about 1.
+The ranges of the T2w turbo spin echo prior follow the usual order of T2 times (fluid, fat, marrow, cord, muscle, ligament,
+cortical bone) and were set wide, so that a network learns shapes and neighbourhoods rather than values. Intensities are
+relative: cerebrospinal fluid in a T2w image is about 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from spineps.geometry import FloatArray
+from spineps.geometry import FloatArray, Matrix
 from spineps.phantom.tissues import Tissue
 
 TISSUES: Final = len(Tissue)
@@ -112,7 +112,7 @@ def draw_signal(rng: np.random.Generator, contrast: Contrast) -> TissueSignal:
     return TissueSignal(np.maximum(mean, 0).astype(np.float32), spread.astype(np.float32))
 
 
-def _draw_t2w(rng: np.random.Generator) -> FloatArray:
+def _draw_t2w(rng: np.random.Generator) -> Matrix:
     mean = _base(rng)
     _set_fat(mean, rng, rng.uniform(0.4, 1.15))
     _set_marrow(mean, rng, rng.uniform(0.1, 0.65))
@@ -123,7 +123,7 @@ def _draw_t2w(rng: np.random.Generator) -> FloatArray:
     return mean
 
 
-def _draw_t1w(rng: np.random.Generator) -> FloatArray:
+def _draw_t1w(rng: np.random.Generator) -> Matrix:
     mean = _draw_t2w(rng)
     _set_fat(mean, rng, rng.uniform(0.7, 1.2))
     _set_marrow(mean, rng, rng.uniform(0.3, 0.75))
@@ -141,7 +141,7 @@ def _draw_t1w(rng: np.random.Generator) -> FloatArray:
     return mean
 
 
-def _draw_stir(rng: np.random.Generator) -> FloatArray:
+def _draw_stir(rng: np.random.Generator) -> Matrix:
     """Fat-suppressed T2w or STIR: fat and fatty marrow dark, fluid and oedema bright."""
     mean = _draw_t2w(rng)
     left = rng.uniform(0.03, 0.35)
@@ -156,7 +156,7 @@ def _draw_stir(rng: np.random.Generator) -> FloatArray:
     return mean
 
 
-def _draw_water(rng: np.random.Generator) -> FloatArray:
+def _draw_water(rng: np.random.Generator) -> Matrix:
     """Gradient echo with fat suppressed, or Dixon water: discs, fluid and vessels bright, marrow mid to dark."""
     mean = _base(rng)
     _set_fat(mean, rng, rng.uniform(0.02, 0.3))
@@ -180,14 +180,14 @@ def _draw_water(rng: np.random.Generator) -> FloatArray:
     return mean
 
 
-def _draw_random(rng: np.random.Generator) -> FloatArray:
+def _draw_random(rng: np.random.Generator) -> Matrix:
     """Every tissue uniform (Billot et al. 2023, SynthSeg), but air and metal without signal."""
     mean = rng.uniform(0, 1, TISSUES)
     mean[Tissue.AIR] = rng.uniform(0, 0.05)
     return mean
 
 
-def _base(rng: np.random.Generator) -> FloatArray:
+def _base(rng: np.random.Generator) -> Matrix:
     """T2w ranges, with bone, endplates and ligament all about equally dark, as short T2 makes them."""
     mean = rng.uniform(_T2W_LOW, _T2W_HIGH)
     dark = rng.uniform(0, 0.1)
@@ -198,21 +198,21 @@ def _base(rng: np.random.Generator) -> FloatArray:
     return mean
 
 
-def _set_fat(mean: FloatArray, rng: np.random.Generator, fat: float) -> None:
+def _set_fat(mean: Matrix, rng: np.random.Generator, fat: float) -> None:
     """Give all fats one brightness, deep fat a little less (it holds vessels and septa). In place."""
     mean[Tissue.SUBCUTANEOUS_FAT] = fat
     mean[Tissue.EPIDURAL_FAT] = fat * rng.uniform(0.7, 1.2)
     mean[Tissue.DEEP_FAT] = fat * rng.uniform(0.4, 1)
 
 
-def _set_marrow(mean: FloatArray, rng: np.random.Generator, marrow: float) -> None:
+def _set_marrow(mean: Matrix, rng: np.random.Generator, marrow: float) -> None:
     """Give the marrow of all bones about one brightness. In place."""
     factors = (1.0, rng.uniform(0.5, 1.3), rng.uniform(0.8, 1.25), rng.uniform(0.5, 1.2))
     for tissue, factor in zip(_MARROWS, factors, strict=True):
         mean[tissue] = marrow * factor
 
 
-_DRAW: Final[MappingProxyType[Contrast, Callable[[np.random.Generator], FloatArray]]] = MappingProxyType(
+_DRAW: Final[MappingProxyType[Contrast, Callable[[np.random.Generator], Matrix]]] = MappingProxyType(
     {
         Contrast.T2W: _draw_t2w,
         Contrast.T1W: _draw_t1w,

@@ -1,6 +1,7 @@
 """Errors as semantic networks make them, put into true label maps: what the instance network has to live with.
 
-Every function takes a label cutout (uint8, axes P, I, R) and a numpy generator and gives a changed copy of the same shape and type.
+Every function takes a label cutout (uint8, axes P, I, R) and a numpy generator and gives a changed copy of the same shape
+and type.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ Corruption = Callable[[Labels, np.random.Generator], Labels]
 
 _CLEAN: Final = 0.1
 """Share of samples that are left as they are."""
-_MISTAKEN_FOR: Final = (Structure.ARCUS, Structure.INFERIOR_ARTICULAR_LEFT, Structure.SUPERIOR_ARTICULAR_LEFT, Structure.CORPUS, Structure.DISC)
+_MISTAKEN_FOR: Final = (
+    Structure.ARCUS,
+    Structure.INFERIOR_ARTICULAR_LEFT,
+    Structure.SUPERIOR_ARTICULAR_LEFT,
+    Structure.CORPUS,
+    Structure.DISC,
+)
 _IS_VERTEBRA: Final = lookup(VERTEBRA)
 _IS_POSTERIOR: Final = lookup(POSTERIOR)
 _IS_BODY: Final = lookup(BODY)
@@ -158,7 +165,7 @@ def thickened(labels: Labels, rng: np.random.Generator) -> Labels:
     """Posterior parts are a voxel too thick, so that neighbouring arches touch."""
     grown = ndimage.grey_dilation(np.where(_IS_POSTERIOR[labels], labels, 0), size=(3, 3, 3))
     free = (labels == 0) & (_field(labels, rng, 5) > rng.uniform(-0.5, 0.5))
-    return np.where(free, grown, labels).astype(np.uint8)
+    return np.asarray(np.where(free, grown, labels), dtype=np.uint8)
 
 
 def thick_slices(labels: Labels, rng: np.random.Generator) -> Labels:
@@ -195,7 +202,8 @@ def _coarse(labels: Labels, step_vox: tuple[float, float, float], rng: np.random
         phase = rng.uniform(0, step)
         centres = (np.floor((np.arange(n) + phase) / step) + 0.5) * step - phase
         indices.append(np.clip(np.rint(centres - 0.5), 0, n - 1).astype(np.intp))
-    return labels[np.ix_(*indices)]
+    chosen: Labels = labels[np.ix_(*indices)]
+    return chosen
 
 
 def _field(labels: Labels, rng: np.random.Generator, cell_vox: float) -> NDArray[np.float32]:
@@ -207,7 +215,8 @@ def _field(labels: Labels, rng: np.random.Generator, cell_vox: float) -> NDArray
 def _shifted(labels: Labels, shift: tuple[int, ...]) -> Labels:
     """Moved by whole voxels, edges repeated."""
     indices = [np.clip(np.arange(n) - s, 0, n - 1) for n, s in zip(labels.shape, shift, strict=True)]
-    return labels[np.ix_(*indices)]
+    chosen: Labels = labels[np.ix_(*indices)]
+    return chosen
 
 
 def _ball(shape: tuple[int, ...], centre: list[int], radius: float) -> NDArray[np.bool_]:

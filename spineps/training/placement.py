@@ -61,7 +61,13 @@ class Placement:
 
     @classmethod
     def draw(
-        cls, rng: np.random.Generator, centre_mm: NDArray[np.float64], *, tilt: Tilt, log_scale: tuple[float, float], flip: float
+        cls,
+        rng: np.random.Generator,
+        centre_mm: NDArray[np.float64],
+        *,
+        tilt: Tilt,
+        log_scale: tuple[float, float],
+        flip: float,
     ) -> Placement:
         """Draw rotation, scale (sigma of its logarithm: common to all axes, and of each) and mirroring (its probability)."""
         common, single = log_scale
@@ -73,7 +79,7 @@ class Placement:
 
 
 def sample_grid(shape: Shape, spacing_mm: Spacing, shift_mm: Spacing = (0.0, 0.0, 0.0)) -> list[Tensor]:
-    """Coordinates of a sample's voxels along (P, I, R) in mm, origin at its centre; three tensors that broadcast to its shape."""
+    """Coordinates of a sample's voxels along (P, I, R) in mm from its centre: three tensors that broadcast to its shape."""
     axes = []
     for axis, (n, step, shift) in enumerate(zip(shape, spacing_mm, shift_mm, strict=True)):
         view = [1, 1, 1]
@@ -103,7 +109,7 @@ def nearest_voxels(
     outside : ndarray of bool
         True where the sample's voxel lies beyond the phantom; the index is then that of the closest edge voxel.
     """
-    size = torch.broadcast_shapes(*(axis.shape for axis in axes_mm))
+    size = (axes_mm[0] + axes_mm[1] + axes_mm[2]).shape
     outside = torch.zeros(size, dtype=torch.bool)
     flat = torch.zeros(size, dtype=torch.int32)
     for row, centre, step, count in zip(placement.matrix, placement.centre_mm, spacing_mm, shape, strict=True):

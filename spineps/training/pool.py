@@ -134,7 +134,13 @@ def load_volume(path: Path) -> Volume:
         ) from error
     spacing = facts["spacing_mm"]
     return Volume(
-        tissue, semantic, instance, (spacing[0], spacing[1], spacing[2]), facts["seed"], MappingProxyType(centres), tuple(facts["order"])
+        tissue,
+        semantic,
+        instance,
+        (spacing[0], spacing[1], spacing[2]),
+        facts["seed"],
+        MappingProxyType(centres),
+        tuple(facts["order"]),
     )
 
 
@@ -168,7 +174,9 @@ def _mapped(path: Path, entry: dict[str, Any], data_start: int) -> NDArray[np.ui
     return np.memmap(path, dtype=np.uint8, mode="r", offset=data_start + entry["data_offsets"][0], shape=(p, i, r))
 
 
-def _bodies(semantic: NDArray[np.uint8], instance: NDArray[np.uint8]) -> tuple[dict[int, tuple[float, float, float]], tuple[int, ...]]:
+def _bodies(
+    semantic: NDArray[np.uint8], instance: NDArray[np.uint8]
+) -> tuple[dict[int, tuple[float, float, float]], tuple[int, ...]]:
     """Centres of the bodies that are whole enough to be a cutout's centre, and all vertebrae from top to bottom."""
     body = np.where(semantic == Structure.CORPUS, instance, 0)
     found = ndimage.find_objects(body, max_label=255)

@@ -1,7 +1,7 @@
 """A stream of training samples: worker processes build phantoms, keep a pool of them fresh and cut samples from it.
 
-Every phantom and every sample has a number of its own, and all its randomness comes from that number; which phantoms a sample can be
-cut from depends on what the pool holds at that moment.
+Every phantom and every sample has a number of its own, and all its randomness comes from that number; which phantoms a
+sample can be cut from depends on what the pool holds at that moment.
 """
 
 from __future__ import annotations
@@ -108,12 +108,12 @@ class StreamConfig:
 def semantic_stream(
     pool_dir: Path, *, seed: int, workers: int, patch_size: Shape = SEMANTIC_PATCH, state: dict[str, Any] | None = None
 ) -> Stream:
-    """Stream of painted patches and their class indices; see :func:`~spineps.training.semantic_samples.draw_semantic_sample`."""
+    """Stream of painted patches and their class indices; see :func:`draw_semantic_sample`."""
     return Stream(StreamConfig(pool_dir, seed, workers), partial(draw_semantic_sample, patch_size=patch_size), state=state)
 
 
 def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
-    """Stream of label cutouts and their vertebrae; see :func:`~spineps.training.instance_samples.draw_instance_sample`."""
+    """Stream of label cutouts and their vertebrae; see :func:`draw_instance_sample`."""
     return Stream(StreamConfig(pool_dir, seed, workers), draw_instance_sample, state=state)
 
 
@@ -151,7 +151,9 @@ class Stream:
         self._recent: deque[Sample] = deque(maxlen=config.reuse)
         self.fresh = int(state["fresh"]) if state else 0
         shared = _Shared(config, draw, self._queue, self._stop, self._next_volume, self._next_sample)
-        self._workers: list[SpawnProcess] = [context.Process(target=_work, args=(shared,), daemon=True) for _ in range(config.workers)]
+        self._workers: list[SpawnProcess] = [
+            context.Process(target=_work, args=(shared,), daemon=True) for _ in range(config.workers)
+        ]
         for worker in self._workers:
             worker.start()
 
@@ -200,7 +202,7 @@ class Stream:
         self._stop.set()
         deadline = time.monotonic() + _CLOSE_SECONDS
         while any(worker.is_alive() for worker in self._workers) and time.monotonic() < deadline:
-            self._discard()
+            self._waited_for()
         for worker in self._workers:
             if worker.is_alive():
                 worker.terminate()
@@ -211,10 +213,10 @@ class Stream:
     def _first(self) -> Sample:
         deadline = time.monotonic() + _FIRST_SAMPLE_SECONDS
         while time.monotonic() < deadline:
-            try:
-                return self._received(self._queue.get(timeout=_POLL_SECONDS))
-            except queue.Empty:
-                self._check_workers()
+            message = self._waited_for()
+            if message is not None:
+                return self._received(message)
+            self._check_workers()
         raise _worker_error(f"no sample came within {_FIRST_SAMPLE_SECONDS:.0f} s")
 
     def _received(self, message: Sample | str) -> Sample:
@@ -227,16 +229,18 @@ class Stream:
     def _check_workers(self) -> None:
         for worker in self._workers:
             if not worker.is_alive():
-                try:  # its message may still be in the pipe
-                    self._received(self._queue.get(timeout=_POLL_SECONDS))
-                except queue.Empty:
-                    raise _worker_error(f"it ended with exit code {worker.exitcode}") from None
+                message = self._waited_for()  # what it said may still be in the pipe
+                if message is None:
+                    raise _worker_error(f"it ended with exit code {worker.exitcode}")
+                self._received(message)
 
-    def _discard(self) -> None:
+    def _waited_for(self) -> Sample | str | None:
+        """What comes next from the workers, or None if nothing comes soon."""
         try:
-            self._queue.get(timeout=_POLL_SECONDS / 2)
+            message: Sample | str = self._queue.get(timeout=_POLL_SECONDS)
         except queue.Empty:
-            return
+            return None
+        return message
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +274,20 @@ def _make_samples(shared: _Shared) -> None:
             drawn = 0
         sample = _draw(shared)
         while sample is not None and not _ended(shared):
-            try:
-                shared.queue.put_nowait(sample)
+            if _put(shared, sample):
                 sample, drawn = None, drawn + 1
-            except queue.Full:
+            else:
                 _renew(shared)
                 drawn = 0
+
+
+def _put(shared: _Shared, sample: Sample) -> bool:
+    """Hand a sample to the trainer; False if it has enough of them."""
+    try:
+        shared.queue.put_nowait(sample)
+    except queue.Full:
+        return False
+    return True
 
 
 def _ended(shared: _Shared) -> bool:
@@ -285,7 +297,9 @@ def _ended(shared: _Shared) -> bool:
 
 def _renew(shared: _Shared) -> None:
     """Build the next phantom and remove the oldest beyond the pool's size."""
-    save_volume(shared.config.pool, build_volume(_take(shared.next_volume)))
+    volume = build_volume(_take(shared.next_volume))
+    if not _ended(shared):
+        save_volume(shared.config.pool, volume)
     for path in pool_files(shared.config.pool)[: -shared.config.pool_size]:
         path.unlink(missing_ok=True)
 
