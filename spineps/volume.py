@@ -27,10 +27,13 @@ class Source:
         Of the file's raw bytes; None for data that came from memory.
     findings : tuple of Finding
         What the reader repaired or assumed.
+    prefix : str or None
+        What files made from it are named by unless the user says otherwise; stands in file names, never inside of a file.
     """
 
     sha256: str | None = None
     findings: tuple[Finding, ...] = ()
+    prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

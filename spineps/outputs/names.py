@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from spineps.errors import ErrorCode, OutputError
+from spineps.io.shown import shown_name
 
 DERIVATIVE: Final = "derivatives_seg"
 """Folder of the results beside a scan, as published."""
@@ -189,9 +190,8 @@ def _with_segmentation(prefix: str, segmentation: str) -> str:
 
 
 def _bad_name(name: str, why: str) -> OutputError:
-    shown = name if len(name) <= 80 else f"{name[:60]}...{name[-17:]}"
     return OutputError(
         ErrorCode.OUTPUT_NAME,
-        f"{shown!r} {why}.",
+        f"{shown_name(name)} {why}.",
         remedy="Rename the input, or choose another output folder with -o.",
     )

@@ -1,0 +1,225 @@
+"""What users call from Python: segment a scan or a semantic mask, save the result, hand it on to other packages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from spineps.config import ComputeConfig, PipelineConfig
+from spineps.errors import ErrorCode, Finding, FindingCode, InputError
+from spineps.io.nifti import ReadOptions, from_nibabel, labels_from_nibabel, read_labels, read_scan
+from spineps.labels import BODY, Scheme, Structure
+from spineps.outputs.names import prefix_of
+from spineps.outputs.save import SavedFiles, save
+from spineps.volume import LabelMap, Result, Scan
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Image
+    from TPTBox import NII
+
+    from spineps.pipeline import Models
+
+__all__ = [
+    "SavedFiles",
+    "load_models",
+    "open_labels",
+    "open_scan",
+    "save",
+    "segment_instances",
+    "segment_scan",
+    "to_nibabel",
+    "to_nii",
+]
+
+Image: TypeAlias = Any
+"""A path, a nibabel image, a ``TPTBox.NII``, or a :class:`Scan` or :class:`LabelMap` of our own."""
+Observer: TypeAlias = Callable[[str, object], None]
+
+_DEFAULT: Final = PipelineConfig()
+_AS_WRITTEN: Final = ReadOptions()
+
+
+def segment_scan(
+    scan: Image, *, config: PipelineConfig = _DEFAULT, models: Models | None = None, on_stage: Observer | None = None
+) -> Result:
+    """Segment the spine in a sagittal MRI scan. Nothing is written.
+
+    Parameters
+    ----------
+    scan : path, nibabel image, TPTBox.NII or Scan
+        The scan, in any orientation.
+    config : PipelineConfig
+        Settings; the paper's by default.
+    models : Models, optional
+        Networks; the bundled ones by default, which are loaded once a process.
+    on_stage : callable, optional
+        Called with the name and the output of each stage.
+
+    Returns
+    -------
+    Result
+        Masks in the grid of the scan, vertebrae from top to bottom, findings and provenance.
+
+    Raises
+    ------
+    SpinepsError
+        An InputError, NoSpineError, ModelError or ResourceError that says what to do.
+    """
+    from spineps import pipeline
+
+    opened = open_scan(scan)
+    models = models if models is not None else load_models(config.compute)
+    return pipeline.segment_scan(opened, models, config, on_stage=on_stage)
+
+
+def segment_instances(
+    label_map: Image,
+    *,
+    image: Image | None = None,
+    label_map_ids: Mapping[int, int] | None = None,
+    config: PipelineConfig = _DEFAULT,
+    models: Models | None = None,
+) -> Result:
+    """Find the vertebrae in a semantic mask, whatever made it: phase two alone. Nothing is written.
+
+    Parameters
+    ----------
+    label_map : path, nibabel image, TPTBox.NII or LabelMap
+        Semantic labels; those of :class:`~spineps.labels.Structure` unless ``label_map_ids`` translates them.
+    image : path, nibabel image, TPTBox.NII or Scan, optional
+        The scan in the same grid, for the picture.
+    label_map_ids : mapping of int to int, optional
+        From the ids of the mask to those of :class:`~spineps.labels.Structure`; ids that it does not name are left out.
+    config : PipelineConfig
+        Settings.
+    models : Models, optional
+        Networks; the bundled ones by default.
+
+    Raises
+    ------
+    SpinepsError
+        INPUT_LABELS where the mask has no vertebral body, and as :func:`segment_scan`.
+    """
+    from spineps import pipeline
+
+    semantic = translated(open_labels(label_map), label_map_ids)
+    scan = None if image is None else open_scan(image)
+    models = models if models is not None else load_models(config.compute)
+    return pipeline.segment_instances(semantic, models, config, image=scan)
+
+
+def open_scan(image: Image, options: ReadOptions = _AS_WRITTEN) -> Scan:
+    """A scan from a path, a nibabel image, a ``TPTBox.NII`` or a :class:`Scan`, which is handed on as it is.
+
+    Raises
+    ------
+    InputError
+        If it is refused.
+    """
+    if isinstance(image, Scan):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        path = Path(image)
+        scan = read_scan(path, options)
+        return replace(scan, source=replace(scan.source, prefix=prefix_of(path)))
+    return from_nibabel(_nibabel_image(image), options)
+
+
+def open_labels(label_map: Image, options: ReadOptions = _AS_WRITTEN) -> LabelMap:
+    """A semantic mask from a path, a nibabel image, a ``TPTBox.NII`` or a :class:`LabelMap`, which is handed on as it is.
+
+    Raises
+    ------
+    InputError
+        If it is refused.
+    """
+    if isinstance(label_map, LabelMap):
+        return label_map
+    if isinstance(label_map, (str, os.PathLike)):
+        path = Path(label_map)
+        labels = read_labels(path, options)
+        return replace(labels, source=replace(labels.source, prefix=prefix_of(path)))
+    return labels_from_nibabel(_nibabel_image(label_map), options)
+
+
+def translated(label_map: LabelMap, ids: Mapping[int, int] | None) -> LabelMap:
+    """A mask with the ids of :class:`~spineps.labels.Structure`, those that have no meaning there left out with a finding.
+
+    Raises
+    ------
+    InputError
+        INPUT_LABELS if no vertebral body is left.
+    """
+    known = frozenset(int(structure) for structure in Structure)
+    present = [int(value) for value in np.unique(label_map.labels) if value]
+    meaning = {value: ids.get(value, 0) if ids is not None else value for value in present}
+    kept = {value: target for value, target in meaning.items() if target in known and target != Structure.BACKGROUND}
+    if not set(kept.values()) & set(BODY):
+        raise InputError(
+            ErrorCode.INPUT_LABELS,
+            f"the label map holds the ids {_listed(present)}, none of which is a vertebral body ({int(Structure.CORPUS)}).",
+            remedy="Say what its ids mean with --label-map, or label_map_ids in Python.",
+        )
+    table = np.zeros(max(present) + 1, dtype=np.uint8)
+    for value, target in kept.items():
+        table[value] = target
+    source = label_map.source
+    left_out = [value for value in present if value not in kept]
+    if left_out:
+        message = f"The ids {_listed(left_out)} of the label map mean nothing here and were left out."
+        source = replace(source, findings=(*source.findings, Finding(FindingCode.LABELS_IGNORED, message)))
+    return LabelMap(table[label_map.labels], label_map.geometry, Scheme.SEMANTIC, source)
+
+
+@lru_cache(maxsize=2)
+def load_models(compute: ComputeConfig) -> Models:
+    """The bundled networks, loaded once a process for each way of running them.
+
+    Raises
+    ------
+    ModelError
+        If they are missing or damaged.
+    """
+    from spineps.inference.load import load_instance, load_semantic
+    from spineps.pipeline import Models
+
+    return Models(semantic=load_semantic(compute), instance=load_instance(compute))
+
+
+def to_nibabel(volume: Scan | LabelMap) -> Nifti1Image:
+    """A nibabel image of a scan (float32) or a label map (uint16)."""
+    from nibabel.nifti1 import Nifti1Image
+
+    voxels = volume.image if isinstance(volume, Scan) else volume.labels.astype(np.uint16)
+    return Nifti1Image(np.array(voxels), volume.geometry.affine)
+
+
+def to_nii(volume: Scan | LabelMap) -> NII:
+    """A ``TPTBox.NII`` of a scan or a label map."""
+    from TPTBox import NII
+
+    return NII(to_nibabel(volume), seg=isinstance(volume, LabelMap))
+
+
+def _nibabel_image(image: Image) -> Any:
+    """The nibabel image of a nibabel image or a ``TPTBox.NII``."""
+    from nibabel.spatialimages import SpatialImage
+
+    tptbox = sys.modules.get("TPTBox")  # who hands over an NII has imported it
+    if tptbox is not None and isinstance(image, tptbox.NII):
+        return image.nii
+    if not isinstance(image, SpatialImage):
+        raise TypeError(f"expected a path, a nibabel image, a TPTBox.NII or our own type, found {type(image).__name__}")
+    return image
+
+
+def _listed(ids: list[int]) -> str:
+    shown = ", ".join(str(value) for value in ids[:20])
+    return f"{shown}, ..." if len(ids) > 20 else shown or "none"

@@ -1,0 +1,116 @@
+"""What the command line says: results on stdout, everything else on stderr.
+
+A reader that goes away (``| head``) never stops a run: what it would have read is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import TextIO
+
+from spineps.errors import Finding
+
+Announce = Callable[[str], None]
+
+
+class Verbosity(IntEnum):
+    """How much is said."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+class Console:
+    """The user's terminal, or the files that stand for it.
+
+    Parameters
+    ----------
+    verbosity : Verbosity
+        QUIET says results and errors alone, VERBOSE also settings and the seconds of each stage.
+    """
+
+    def __init__(self, verbosity: Verbosity = Verbosity.NORMAL) -> None:
+        self.verbosity = verbosity
+
+    def result(self, text: str) -> None:
+        """What the command was asked for, on stdout."""
+        _write(sys.stdout, text)
+
+    def say(self, text: str) -> None:
+        """What is going on."""
+        if self.verbosity >= Verbosity.NORMAL:
+            _write(sys.stderr, text)
+
+    def detail(self, text: str) -> None:
+        """What only a user who asks for it wants to know."""
+        if self.verbosity >= Verbosity.VERBOSE:
+            _write(sys.stderr, text)
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Each finding as ``CODE: message``."""
+        for finding in findings:
+            self.say(f"{finding.code}: {one_line(finding.message)}")
+
+    @contextmanager
+    def status(self, title: str) -> Iterator[Announce]:
+        """Show that work goes on: a moving line where stderr is a terminal, else a plain line a step.
+
+        Yields
+        ------
+        callable
+            To be called with a line for each step that is done.
+        """
+        if self.verbosity is Verbosity.QUIET or not sys.stderr.isatty():
+            self.say(title)
+            yield self.say
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as line:
+            task = line.add_task(title)
+
+            def announce(text: str) -> None:
+                line.update(task, description=f"{title}: {text}")
+                if self.verbosity is Verbosity.VERBOSE:
+                    line.console.print(text, markup=False, highlight=False)
+
+            yield announce
+
+
+def say(text: str) -> None:
+    """Say what is going on, on stderr."""
+    _write(sys.stderr, text)
+
+
+def complain(text: str) -> None:
+    """Say in one line on stderr why a command ends."""
+    _write(sys.stderr, one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Text on one line, control characters escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    line = text.encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let what is still written to a closed pipe go nowhere, also at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
