@@ -148,3 +148,14 @@ def lookup(members: tuple[Structure, ...]) -> NDArray[np.bool_]:
     table = np.zeros(256, dtype=np.bool_)
     table[list(members)] = True
     return table
+
+
+def unnamed_instances(count: int) -> tuple[int, ...]:
+    """Instance ids of ``count`` vertebrae without level names, from top to bottom.
+
+    They begin at :data:`FIRST_UNNAMED_INSTANCE` and pass over the ids of the sacrum and T13, so that more than 24 vertebrae
+    (a mask of something else, or two spines) never take a number that means something.
+    """
+    taken = (SACRUM_INSTANCE, T13_INSTANCE)
+    ids = [i for i in range(FIRST_UNNAMED_INSTANCE, FIRST_UNNAMED_INSTANCE + count + len(taken)) if i not in taken]
+    return tuple(ids[:count])
