@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +30,7 @@ _LABEL_UNIFORMITY: Final = 0.75
 _SCAN_UNIFORMITY: Final = 0.6
 _SCAN_VALUES: Final = 100
 _SLAB_VALUES: Final = 1 << 22
+_RUN: Final = 1 << 18
 _EXPORT_AGAIN: Final = "Export or convert the scan again from its source."
 
 
@@ -106,7 +108,7 @@ def looks_like_labels(values: FloatArray) -> bool:
     if not _are_labels(sample) or not _are_labels(values):
         return False
     labels = values.astype(np.uint16)
-    counts = np.bincount(labels.ravel(order="K"))
+    counts = _counts(labels)
     if np.count_nonzero(counts) > _MOST_LABELS or counts.argmax() != 0:
         return False
     return _uniformity(labels) >= _LABEL_UNIFORMITY
@@ -115,12 +117,27 @@ def looks_like_labels(values: FloatArray) -> bool:
 def _are_labels(values: FloatArray) -> bool:
     if values.min() < 0 or values.max() > _LARGEST_LABEL:
         return False
-    return bool((values == np.rint(values)).all())
+    return all(bool((part == np.rint(part)).all()) for part in _parts(values))
+
+
+def _counts(labels: LabelArray) -> NDArray[np.int64]:
+    """How often each of the 65536 labels occurs."""
+    counts = np.zeros(_LARGEST_LABEL + 1, dtype=np.int64)
+    for part in _parts(labels):
+        counts += np.bincount(part, minlength=counts.size)
+    return counts
+
+
+def _parts(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The values in short runs, so that work on them needs no second volume."""
+    flat = values.ravel(order="K")
+    for start in range(0, flat.size, _RUN):
+        yield flat[start : start + _RUN]
 
 
 def _looks_like_scan(labels: LabelArray) -> bool:
     """Whether there are more values than any scheme has labels, and neighbours mostly differ."""
-    many = np.count_nonzero(np.bincount(labels.ravel(order="K"))) > _SCAN_VALUES
+    many = np.count_nonzero(_counts(labels)) > _SCAN_VALUES
     return bool(many and _uniformity(labels) < _SCAN_UNIFORMITY)
 
 

@@ -56,7 +56,7 @@ def load_image(image: SpatialImage, options: ReadOptions) -> Stored:
         _require_real(np.dtype(image.get_data_dtype()))
         fields = _fields(image, (dims[0], dims[1], dims[2]))
         geometry, placed = choose_affine(fields, options.affine, IN_MEMORY_NAME)
-        numbers = np.array(image.dataobj[..., volume] if len(dims) == 4 else image.dataobj, order="F")
+        numbers = np.array(image.dataobj[..., volume] if len(dims) == 4 else image.dataobj[...], order="F")
     _require_real(numbers.dtype)
     numbers = numbers.astype(np.uint8) if numbers.dtype == np.bool_ else numbers
     return Stored(numbers, None, geometry, Source(None, (*squeezed, *placed)))

@@ -1,0 +1,66 @@
+"""Rows 30 to 32: files that promise or inflate to more than a machine has are refused cheaply."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from spineps.errors import ErrorCode, InputError
+from spineps.io.nifti import read_labels, read_scan
+
+from . import build
+
+MIB = 1 << 20
+BYTES = {"datatype": 2, "bitpix": 8}
+CASES = {
+    "30 70 TB": (lambda: build.nifti(dim=[3, 32767, 32767, 32767, 1, 1, 1, 1]), "a.nii", ErrorCode.INPUT_TOO_LARGE),
+    "30 2000 cubed": (lambda: build.nifti(dim=[3, 2000, 2000, 2000, 1, 1, 1, 1]), "a.nii", ErrorCode.INPUT_TOO_LARGE),
+    "31 bomb, bytes": (
+        lambda: build.endless_gz(build.header(shape=(1300, 1300, 1300), **BYTES) + bytes(4), 2200 * MIB),
+        "a.nii.gz",
+        ErrorCode.INPUT_TOO_LARGE,
+    ),
+    "31 bomb, floats": (
+        lambda: build.endless_gz(build.header(shape=(820, 820, 820), datatype=16, bitpix=32) + bytes(4), 2200 * MIB),
+        "a.nii.gz",
+        ErrorCode.INPUT_TOO_LARGE,
+    ),
+    "32 small header, endless stream": (
+        lambda: build.endless_gz(build.nifti(), 2200 * MIB),
+        "a.nii.gz",
+        ErrorCode.INPUT_CORRUPT,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("read", [read_scan, read_labels])
+def test_refused_in_little_memory_and_time(tmp_path: Path, case: tuple, read: object) -> None:
+    content, name, code = case
+    path = build.put(tmp_path, content(), name)
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        with pytest.raises(InputError) as caught:
+            read(path)
+        seconds = time.perf_counter() - start
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code is code
+    assert peak < 8 * MIB
+    assert seconds < 5
+
+
+def test_reading_costs_the_voxels_twice_at_most(tmp_path: Path) -> None:
+    path = build.put(tmp_path, build.gz(build.nifti(build.voxels((64, 128, 128))), 1), "a.nii.gz")
+    tracemalloc.start()
+    try:
+        scan = read_scan(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * scan.image.nbytes + 4 * MIB
