@@ -182,7 +182,7 @@ def spec_for_vertebrae(rng: np.random.Generator, count: int, spacing_mm: Spacing
 
 
 def _draw_person(rng: np.random.Generator, spec: AnatomySpec) -> _Person:
-    scale = float(rng.uniform(0.84, 1.14))
+    scale = float(rng.uniform(0.86, 1.16))
     variant = spec.variant
     if variant is None:
         drawn = int(rng.choice(len(VARIANT_SHARES), p=list(VARIANT_SHARES.values())))
@@ -263,7 +263,7 @@ def _slip(canvas: Canvas, person: _Person) -> NDArray[np.float64]:
     grid = np.arange(len(person.line.points)) * STEP_MM - RUN_OUT_MM
     shift = np.zeros_like(grid)
     for edge, disc, slip in zip(stack.bottom, stack.sizes.disc, person.disease.slip, strict=True):
-        shift += slip / (1 + np.exp((grid - edge - disc / 2) / 1.2))
+        shift += slip / (1 + np.exp(np.clip((grid - edge - disc / 2) / 1.2, -40, 40)))
     shift -= np.interp(stack.at_level(21), grid, shift)
     canvas.u[...] += canvas.along(shift)
     smooth: NDArray[np.float64] = ndimage.gaussian_filter1d(shift, 9 / STEP_MM, mode="nearest")

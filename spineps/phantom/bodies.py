@@ -57,7 +57,7 @@ def draw_body_style(rng: np.random.Generator, scale: float) -> BodyStyle:
         waist=rng.uniform(0, 0.1),
         notch=rng.uniform(0, 0.12),
         spur=rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0,
-        concavity_mm=rng.uniform(0.8, 5.0) * scale,
+        concavity_mm=rng.uniform(0.6, 3.8) * scale,
         endplate_mm=rng.uniform(1.0, 1.6),
         nucleus=rng.uniform(0.5, 0.8),
         dark_nucleus_at=rng.uniform(0.5, 1.0),

@@ -147,7 +147,7 @@ def draw_joint(rng: np.random.Generator, upper: tuple[Level, Sizes], lower: Size
         normal = (float(np.sin(angle)), -float(np.cos(angle)), 0.0)
         v = wide + (1.6 + 0.9 * low + rng.normal(0, 1)) * scale
         return Joint(
-            centre + 0.44 * deep + rng.normal(0, 1), v, top + 0.05 * below.height + rng.normal(0, 1), normal, 7.5 * scale, gap
+            centre + 0.3 * deep + rng.normal(0, 1), v, top + 0.13 * below.height + rng.normal(0, 1), normal, 7.5 * scale, gap
         )
     if level.thoracic or level.position == C7:
         tilt = np.deg2rad(rng.normal(18, 6))
@@ -257,29 +257,29 @@ def _add_lumbar(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
     low = float(np.clip(site.level.position - 20, 0, 3)) / 3
     parts.capsule(
         Structure.ARCUS,
-        ((q.depth / 2 - 5, side * (lateral - 1.5), -0.15 * h), (c + 1, side * (lateral + 0.3), -0.12 * h)),
+        ((q.depth / 2 - 5, side * (lateral - 1.5), -0.12 * h), (c + 1, side * (lateral + 0.3), -0.07 * h)),
         (pedicle / 2, pedicle / 2),
         (1.0, 1.0, max(1.0, tall)),
     )
-    pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.2 - 0.08 * low) * h)
-    parts.capsule(Structure.ARCUS, ((c + 1, side * (lateral - 0.5), -0.02 * h), pars), (4.2 * k, 3.8 * k))
+    pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.34 - 0.08 * low) * h)
+    parts.capsule(Structure.ARCUS, ((c + 1, side * (lateral - 0.5), 0.04 * h), pars), (4.2 * k, 3.8 * k))
     lamina = style.lamina_mm
     height = (0.24 - 0.07 * low) * h / lamina
     parts.capsule(
         Structure.ARCUS,
         (
-            (c + 0.42 * q.canal_depth, side * (half - 1), (0.18 - 0.08 * low) * h),
-            (rear + lamina + 1, 0.0, (0.36 - 0.1 * low) * h),
+            (c + 0.42 * q.canal_depth, side * (half - 1), (0.32 - 0.06 * low) * h),
+            (rear + lamina + 1, 0.0, (0.52 - 0.06 * low) * h),
         ),
         (lamina, lamina),
         (1.0, 1.0, max(1.0, height)),
     )
     start = half + pedicle + 1.5
-    lift = rng.normal(-0.04, 0.05) * h
+    lift = rng.normal(0.05, 0.05) * h
     tip = (c + q.transverse_back, side * max(q.transverse_span, start + 6), lift)
     parts.capsule(
         Structure.COSTAL_LEFT if side == LEFT else Structure.COSTAL_RIGHT,
-        ((c + 2, side * start, -0.03 * h), tip),
+        ((c + 2, side * start, 0.03 * h), tip),
         (5.2 * k, 2.8 * k),
         (0.85, 1.0, 1.2),
     )
@@ -374,8 +374,8 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         shape, low, high = _facet_shape(joint)
         if level.lumbar:
             lateral = half + q.pedicle_width / 2
-            base: Point = (c + 0.28 * q.canal_depth, side * (lateral + 0.3), -0.06 * h)
-            thick = 4.9 * k * jitter
+            base: Point = (c + 0.28 * q.canal_depth, side * (lateral + 0.3), 0.0)
+            thick = 5.5 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.34 * q.canal_depth, side * (half + 1.0), -0.16 * h), 4.4 * k * jitter
         else:
@@ -383,7 +383,7 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         end = joint.beside(-(thick * low + joint.gap_mm / 2), -0.35 * joint.half_mm, site.centre, side)
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.86), shape)
         if level.lumbar:
-            mammillary = (base[0] + 5.5 * k, side * (abs(base[1]) + 1.5), -0.24 * h)
+            mammillary = (base[0] + 5.5 * k, side * (abs(base[1]) + 1.5), -0.18 * h)
             distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (5 * k, 4.4 * k, 6.5 * k)))
         cut = joint.height_above(parts.patch, site.centre, side) + np.float32(joint.gap_mm / 2)
         parts.add(np.maximum(distance, cut), _SUPERIOR[side], 0.25)
@@ -392,7 +392,7 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         joint = site.below
         shape, low, high = _facet_shape(joint)
         if level.lumbar:
-            base, thick = (c + 0.5 * q.canal_depth + 1.5, side * (joint.v - 4.5 * k), 0.3 * h), 4.7 * k * jitter
+            base, thick = (c + 0.45 * q.canal_depth, side * (joint.v - 4.5 * k), 0.48 * h), 5.3 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.5 * q.canal_depth + 2.5, side * (joint.v - 1.5), 0.22 * h), 4.2 * k * jitter
         else:
@@ -418,7 +418,7 @@ def _add_spinous(rng: np.random.Generator, parts: _Parts, site: Site, style: Bon
         return
     angle = np.deg2rad(q.spinous_angle)
     rear = q.canal_centre + q.canal_depth / 2 + style.lamina_mm + 1.5
-    drop = 0.3 * q.height if not site.level.lumbar else 0.26 * q.height
+    drop = 0.3 * q.height if not site.level.lumbar else 0.56 * q.height
     root: Point = (rear, 0.0, drop)
     tip: Point = (
         rear + q.spinous_length * float(np.cos(angle)),
