@@ -163,16 +163,16 @@ class Staging:
         OutputError
             If a move fails; files that this commit had already made under a new name are taken away again.
         """
-        with ExitStack() as undo:
-            for target, (partial, _) in self._staged.items():
-                is_new = not target.exists()
-                with _mapped(target.name):
-                    partial.replace(target)
+        with ExitStack() as undo, _mapped(self._folder.name or str(self._folder)):
+            for number, (target, (partial, _)) in enumerate(self._staged.items(), start=1):
+                if number == len(self._staged):
+                    _sync_folder(self._folder)  # the mark must not reach the disk before what it marks
+                is_new = not (target.exists() or target.is_symlink())
+                partial.replace(target)
                 if is_new:
                     undo.callback(_remove, target)
-            with _mapped(self._folder.name):
-                _sync_folder(self._folder)
             undo.pop_all()
+            _sync_folder(self._folder)
         done = tuple(written for _, written in self._staged.values())
         self._staged = {}
         return done

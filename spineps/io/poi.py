@@ -72,11 +72,11 @@ def poi_document(
     }
     header |= {key: value for key, value in (info or {}).items() if key not in header}
     points: dict[str, dict[str, list[float]]] = {}
-    for instance, part, centroid in sorted((c.instance, _part(c), c) for c in centroids):
-        parts = points.setdefault(str(instance), {})
-        if str(part) in parts:
-            raise ValueError(f"two centroids of instance {instance}, part {part}")
-        parts[str(part)] = _plain(centroid.voxel)
+    for centroid in sorted(centroids, key=lambda c: (c.instance, _part(c))):
+        parts, part = points.setdefault(str(centroid.instance), {}), str(_part(centroid))
+        if part in parts:
+            raise ValueError(f"two centroids of instance {centroid.instance}, part {part}")
+        parts[part] = _plain(centroid.voxel)
     return [header, points]
 
 
