@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from spineps.cli.console import Console, complain
 from spineps.errors import ExitCode, SpinepsError
 
 if TYPE_CHECKING:
@@ -54,22 +55,18 @@ def run(args: argparse.Namespace) -> int:
     int
         Exit code: 0 if every file is fine, else that of the first one that is not.
     """
-    from spineps.cli.console import say
-
-    exit_codes = []
-    for file in args.files:
-        line, exit_code = _check(file, args)
-        say(line)
-        exit_codes.append(exit_code)
+    exit_codes = [_check(file, args) for file in args.files]
     return int(next((code for code in exit_codes if code), ExitCode.OK))
 
 
-def _check(file: str, args: argparse.Namespace) -> tuple[str, ExitCode]:
-    """One line about a file, and the exit code that it asks for."""
+def _check(file: str, args: argparse.Namespace) -> ExitCode:
+    """Say one line about a file, on stdout if it is fine, else on stderr; the exit code that it asks for."""
     try:
-        return _describe(file, args), ExitCode.OK
+        Console().result(_describe(file, args))
     except SpinepsError as error:
-        return str(error), error.exit_code
+        complain(str(error))
+        return error.exit_code
+    return ExitCode.OK
 
 
 def _describe(file: str, args: argparse.Namespace) -> str:
