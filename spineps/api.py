@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
     from TPTBox import NII
 
+    from spineps.inference.engine import InstanceEngine, SemanticEngine
     from spineps.pipeline import Models
 
 __all__ = [
@@ -41,13 +42,19 @@ __all__ = [
 Image: TypeAlias = Any
 """A path, a nibabel image, a ``TPTBox.NII``, or a :class:`Scan` or :class:`LabelMap` of our own."""
 Observer: TypeAlias = Callable[[str, object], None]
+Progress: TypeAlias = Callable[[str, int, int], None]
 
 _DEFAULT: Final = PipelineConfig()
 _AS_WRITTEN: Final = ReadOptions()
 
 
 def segment_scan(
-    scan: Image, *, config: PipelineConfig = _DEFAULT, models: Models | None = None, on_stage: Observer | None = None
+    scan: Image,
+    *,
+    config: PipelineConfig = _DEFAULT,
+    models: Models | None = None,
+    on_stage: Observer | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Segment the spine in a sagittal MRI scan. Nothing is written.
 
@@ -61,6 +68,8 @@ def segment_scan(
         Networks; the bundled ones by default, which are loaded once a process.
     on_stage : callable, optional
         Called with the name and the output of each stage.
+    progress : callable, optional
+        Called with the name of a stage, the steps done and all its steps.
 
     Returns
     -------
@@ -76,7 +85,7 @@ def segment_scan(
 
     opened = open_scan(scan)
     models = models if models is not None else load_models(config.compute)
-    return pipeline.segment_scan(opened, models, config, on_stage=on_stage)
+    return pipeline.segment_scan(opened, models, config, on_stage=on_stage, progress=progress)
 
 
 def segment_instances(
@@ -86,6 +95,7 @@ def segment_instances(
     label_map_ids: Mapping[int, int] | None = None,
     config: PipelineConfig = _DEFAULT,
     models: Models | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Find the vertebrae in a semantic mask, whatever made it: phase two alone. Nothing is written.
 
@@ -100,7 +110,9 @@ def segment_instances(
     config : PipelineConfig
         Settings.
     models : Models, optional
-        Networks; the bundled ones by default.
+        Networks; the bundled one by default.
+    progress : callable, optional
+        Called with the name of a stage, the steps done and all its steps.
 
     Raises
     ------
@@ -111,8 +123,8 @@ def segment_instances(
 
     semantic = translated(open_labels(label_map), label_map_ids)
     scan = None if image is None else open_scan(image)
-    models = models if models is not None else load_models(config.compute)
-    return pipeline.segment_instances(semantic, models, config, image=scan)
+    models = models if models is not None else load_models(config.compute, semantic=False)
+    return pipeline.segment_instances(semantic, models, config, image=scan, progress=progress)
 
 
 def open_scan(image: Image, options: ReadOptions = _AS_WRITTEN) -> Scan:
@@ -150,47 +162,76 @@ def open_labels(label_map: Image, options: ReadOptions = _AS_WRITTEN) -> LabelMa
 
 
 def translated(label_map: LabelMap, ids: Mapping[int, int] | None) -> LabelMap:
-    """A mask with the ids of :class:`~spineps.labels.Structure`, those that have no meaning there left out with a finding.
+    """A mask with its ids translated to those of :class:`~spineps.labels.Structure`; without ``ids`` it is only checked.
 
     Raises
     ------
     InputError
-        INPUT_LABELS if no vertebral body is left.
+        INPUT_LABELS if there is no vertebral body in it.
     """
-    known = frozenset(int(structure) for structure in Structure)
     present = [int(value) for value in np.unique(label_map.labels) if value]
     meaning = {value: ids.get(value, 0) if ids is not None else value for value in present}
-    kept = {value: target for value, target in meaning.items() if target in known and target != Structure.BACKGROUND}
-    if not set(kept.values()) & set(BODY):
+    if not set(meaning.values()) & set(BODY):
         raise InputError(
             ErrorCode.INPUT_LABELS,
             f"the label map holds the ids {_listed(present)}, none of which is a vertebral body ({int(Structure.CORPUS)}).",
             remedy="Say what its ids mean with --label-map, or label_map_ids in Python.",
         )
+    if ids is None:
+        return label_map
     table = np.zeros(max(present) + 1, dtype=np.uint8)
-    for value, target in kept.items():
-        table[value] = target
+    table[present] = list(meaning.values())
     source = label_map.source
-    left_out = [value for value in present if value not in kept]
+    left_out = [value for value in present if value not in ids]
     if left_out:
-        message = f"The ids {_listed(left_out)} of the label map mean nothing here and were left out."
+        message = f"The ids {_listed(left_out)} of the label map were given no meaning and left out."
         source = replace(source, findings=(*source.findings, Finding(FindingCode.LABELS_IGNORED, message)))
     return LabelMap(table[label_map.labels], label_map.geometry, Scheme.SEMANTIC, source)
 
 
-@lru_cache(maxsize=2)
-def load_models(compute: ComputeConfig) -> Models:
+def load_models(compute: ComputeConfig, *, semantic: bool = True) -> Models:
     """The bundled networks, loaded once a process for each way of running them.
+
+    Parameters
+    ----------
+    compute : ComputeConfig
+        Device, precision and threads.
+    semantic : bool
+        Whether the first phase's network is needed.
 
     Raises
     ------
     ModelError
         If they are missing or damaged.
     """
-    from spineps.inference.load import load_instance, load_semantic
     from spineps.pipeline import Models
 
-    return Models(semantic=load_semantic(compute), instance=load_instance(compute))
+    first = _load_semantic(compute) if semantic else None
+    second = _load_instance(compute)
+    provenance = {"instance": _described(second)}
+    if first is not None:
+        provenance = {"semantic": _described(first), **provenance}
+    return Models(first, second, provenance)
+
+
+@lru_cache(maxsize=2)
+def _load_semantic(compute: ComputeConfig) -> SemanticEngine:
+    from spineps.inference.load import load_semantic
+
+    return load_semantic(compute)
+
+
+@lru_cache(maxsize=2)
+def _load_instance(compute: ComputeConfig) -> InstanceEngine:
+    from spineps.inference.load import load_instance
+
+    return load_instance(compute)
+
+
+def _described(engine: SemanticEngine | InstanceEngine) -> dict[str, str]:
+    """What the record of a run says of a network."""
+    card = engine.card
+    return {"name": card.name, "version": card.version, "weights_sha256": card.weights_sha256, "engine": engine.engine.name}
 
 
 def to_nibabel(volume: Scan | LabelMap) -> Nifti1Image:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TextIO
+from time import perf_counter
+from typing import TYPE_CHECKING, TextIO
 
 from spineps.errors import Finding
 
-Announce = Callable[[str], None]
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class Verbosity(IntEnum):
@@ -57,31 +59,63 @@ class Console:
             self.say(f"{finding.code}: {one_line(finding.message)}")
 
     @contextmanager
-    def status(self, title: str) -> Iterator[Announce]:
-        """Show that work goes on: a moving line where stderr is a terminal, else a plain line a step.
-
-        Yields
-        ------
-        callable
-            To be called with a line for each step that is done.
-        """
+    def work(self, title: str) -> Iterator[Work]:
+        """Show that work goes on: progress bars where stderr is a terminal, else a plain line a step."""
         if self.verbosity is Verbosity.QUIET or not sys.stderr.isatty():
             self.say(title)
-            yield self.say
+            yield Work(self)
             return
         from rich.console import Console as Terminal
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-        with Progress(*columns, console=Terminal(stderr=True), transient=True) as line:
-            task = line.add_task(title)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Terminal(stderr=True), transient=True) as bars:
+            yield _WorkWithBars(self, bars)
 
-            def announce(text: str) -> None:
-                line.update(task, description=f"{title}: {text}")
-                if self.verbosity is Verbosity.VERBOSE:
-                    line.console.print(text, markup=False, highlight=False)
 
-            yield announce
+class Work:
+    """Work that goes on, said in plain lines.
+
+    Parameters
+    ----------
+    console : Console
+        Where to say it.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._since = perf_counter()
+
+    def stage_done(self, name: str, _value: object) -> None:
+        """A stage is done."""
+        self._console.say(f"  {name} {perf_counter() - self._since:.1f} s")
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """So much of a stage is done."""
+
+
+class _WorkWithBars(Work):
+    """Work that goes on, shown by bars on a terminal."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        super().__init__(console)
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def stage_done(self, name: str, _value: object) -> None:
+        if self._console.verbosity is Verbosity.VERBOSE:
+            self._bars.console.print(f"  {name} {perf_counter() - self._since:.1f} s", markup=False, highlight=False)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total)
 
 
 def say(text: str) -> None:

@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from spineps import api
-    from spineps.cli.report import Stages, show_saved, show_settings
+    from spineps.cli.report import show_saved, show_settings
     from spineps.io.atomic import check_writable
     from spineps.outputs import names
 
@@ -55,9 +55,8 @@ def run(args: argparse.Namespace) -> int:
     names.check_places(folder, names.names_for(prefix), inputs=inputs)
     check_writable(folder)
     show_settings(console, config)
-    stages = Stages(console)
-    with stages:
-        result = api.segment_instances(label_map, image=image, label_map_ids=ids, config=config)
+    with console.work("Segmenting") as work:
+        result = api.segment_instances(label_map, image=image, label_map_ids=ids, config=config, progress=work.progress)
         saved = api.save(result, folder, prefix=prefix)
     show_saved(console, result, saved)
     return 0

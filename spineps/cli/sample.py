@@ -56,7 +56,7 @@ def config_of(args: argparse.Namespace) -> PipelineConfig:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from spineps import api
-    from spineps.cli.report import Stages, show_saved, show_settings
+    from spineps.cli.report import show_saved, show_settings
     from spineps.io.atomic import check_writable
     from spineps.outputs import names
     from spineps.outputs.save import save_failure
@@ -70,10 +70,9 @@ def run(args: argparse.Namespace) -> int:
     names.check_places(folder, names.names_for(prefix), inputs=(path,))
     check_writable(folder)
     show_settings(console, config)
-    stages = Stages(console)
-    with stages:
+    with console.work("Segmenting") as work:
         try:
-            result = api.segment_scan(scan, config=config, on_stage=stages.done)
+            result = api.segment_scan(scan, config=config, on_stage=work.stage_done, progress=work.progress)
         except NoSpineError as error:
             save_failure(scan, config, error, folder, prefix=prefix)
             raise

@@ -77,7 +77,7 @@ def vertebra_colours(labels: Iterable[int]) -> dict[int, Colour]:
     for label in labels:
         place = label % count
         if place == previous:
-            place = (place + count // 2) % count
+            place = (place + 1) % count
         colours[label], previous = _VERTEBRA_COLOURS[place], place
     return colours
 

@@ -56,9 +56,12 @@ def run_record(result: Result, outputs: Mapping[str, str]) -> dict[str, Any]:
     """
     source = result.semantic.source if result.scan is None else result.scan.source
     provenance = dict(result.provenance)
-    timing = provenance.pop(_TIMING, {})
+    timing = provenance.pop("seconds", {})
+    provenance.pop("input_sha256", None)  # stands in the block "input"
+    head = _head(DONE)
+    head["versions"] |= {name: number for name, number in provenance.pop("versions", {}).items() if name != "spineps"}
     return {
-        **_head(DONE),
+        **head,
         **provenance,
         "input": _input(source, result.semantic.geometry),
         "findings": _findings(result.findings),

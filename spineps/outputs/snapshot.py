@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineps.geometry import FloatArray
-from spineps.labels import Structure
+from spineps.labels import BODY, Structure, lookup
 from spineps.outputs.colours import STRUCTURE_COLOURS, instance_table, structure_table, vertebra_colours
 from spineps.outputs.planes import Plane, SpineViews
 from spineps.volume import Result, Vertebra
@@ -94,7 +94,7 @@ def snapshot_png(result: Result) -> bytes:
         left = (width - sum(widths) - _GAP_PX * (len(panels) - 1)) // 2
         for panel, panel_width in zip(panels, widths, strict=True):
             axes = _place(figure, left, _TITLE_PX, panel_width, row_height)
-            _draw_panel(axes, panel, result.vertebrae)
+            _draw_panel(figure, axes, panel, result.vertebrae)
             left += panel_width + _GAP_PX
         strip = _place(figure, _GAP_PX, _TITLE_PX + row_height + _GAP_PX // 2, width - 2 * _GAP_PX, foot - _GAP_PX // 2)
         _draw_legend(strip, legend, _summary(result), columns)
@@ -136,16 +136,15 @@ def _place(figure: Figure, left: int, top: int, width: int, height: int) -> Axes
     return axes
 
 
-def _draw_panel(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...]) -> None:
+def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...]) -> None:
     width, height = round(axes.get_xlim()[1]), round(axes.get_ylim()[0])
     shape = (round(height * _share_of_row(panel, width, height)), width)
     pixels = _grey(panel.plane.image, shape)
     if panel.labels is not None:
         fill = _FILL_ALONE if panel.plane.image is None else _FILL
         pixels = _overlaid(pixels, _enlarged(panel.labels, shape), panel.table, fill=fill)
-    axes.imshow(pixels, extent=(0, shape[1], shape[0], 0), interpolation="nearest", aspect="auto")
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
+    box = axes.bbox
+    figure.figimage(pixels, round(box.x0), round(box.y1) - shape[0], origin="upper", zorder=-1)  # unlike imshow, as it is
     axes.text(width / 2, -8, panel.title, color=_INK, fontsize=11, ha="center", va="bottom")
     for x, side, text in ((6, "left", panel.ends[0]), (width - 6, "right", panel.ends[1])):
         axes.text(x, 6, text, color=_INK, fontsize=9, ha=side, va="top", alpha=0.8)
@@ -162,23 +161,14 @@ def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], sh
     """Name or number of each vertebra: beside its body in the sagittal plane, on it in the narrow coronal one."""
     from matplotlib.patheffects import withStroke
 
-    rows, columns = panel.plane.instance.shape
     colours = vertebra_colours(v.label for v in vertebrae)
-    bodies = np.isin(panel.plane.semantic, (Structure.CORPUS, Structure.CORPUS_INNER, Structure.DENS))
-    for vertebra in vertebrae:
-        own = panel.plane.instance == vertebra.label
-        places = np.argwhere(own & bodies if (own & bodies).any() else own)
-        if not len(places):
-            continue
-        row = (places[:, 0].mean() + 0.5) * shape[0] / rows
-        front = places[:, 1].min() * shape[1] / columns
-        beside = panel.ends == "AP" and front > _NUMBER_ROOM_PX
-        column = front - 8 if beside else (places[:, 1].mean() + 0.5) * shape[1] / columns
-        text = (vertebra.name or str(vertebra.label)) + ("*" if vertebra.partial else "")
+    anchors = _anchors(panel, vertebrae, shape)
+    beside = panel.ends == "AP" and min((front for _, front, _, _ in anchors), default=0) > _NUMBER_ROOM_PX
+    for vertebra, front, row, column in anchors:
         axes.text(
-            column,
+            front - 8 if beside else column,
             row,
-            text,
+            (vertebra.name or str(vertebra.label)) + ("*" if vertebra.partial else ""),
             color=_hex(colours[vertebra.label]) if beside else "white",
             fontsize=12,
             fontweight="bold",
@@ -186,6 +176,22 @@ def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], sh
             va="center",
             path_effects=[withStroke(linewidth=2.5, foreground="black")],
         )
+
+
+def _anchors(
+    panel: _Panel, vertebrae: tuple[Vertebra, ...], shape: tuple[int, int]
+) -> list[tuple[Vertebra, float, float, float]]:
+    """Each vertebra in the plane with its body's front edge and middle (row, column), in pixels."""
+    rows, columns = panel.plane.instance.shape
+    bodies = lookup(BODY)[np.minimum(panel.plane.semantic, 255)]
+    anchors = []
+    for vertebra in vertebrae:
+        own = panel.plane.instance == vertebra.label
+        places = np.argwhere(own & bodies if (own & bodies).any() else own)
+        if len(places):
+            row, column = (places.mean(axis=0) + 0.5) * (shape[0] / rows, shape[1] / columns)
+            anchors.append((vertebra, float(places[:, 1].min() * shape[1] / columns), float(row), float(column)))
+    return anchors
 
 
 def _legend_entries(panels: tuple[_Panel, ...]) -> tuple[Structure, ...]:
