@@ -167,8 +167,8 @@ def _developed(image: Tensor, mean: FloatArray, rng: np.random.Generator) -> Pai
     """Scale to the brightest voxels, bend the grey scale, and sometimes round to 8 bit."""
     white = max(quantile(image, WHITE_QUANTILE), 1e-3)
     gamma = float(np.exp(rng.normal(0, 0.25)))
-    image = (image / white).clamp_(0, MAX_INTENSITY).pow_(gamma)
+    image = (image / white).clamp_(min=0).pow_(gamma).clamp_(max=MAX_INTENSITY)
     if rng.random() < 0.25:
         image = torch.round(image * 255) / 255
-    response = np.clip(mean / np.float32(white), 0, MAX_INTENSITY) ** np.float32(gamma)
+    response = np.minimum((mean / white) ** gamma, MAX_INTENSITY)
     return Painting(image.numpy(), response.astype(np.float32))

@@ -143,10 +143,11 @@ def flow_void(image: Tensor, csf: Tensor, spacing_mm: Spacing, rng: np.random.Ge
 
 def metal_void(image: Tensor, metal: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
     """Signal void around implants with a bright rim where the signal piles up; ``metal`` is a boolean mask."""
-    near = blur(metal.float(), [_VOID_SPREAD_MM / s for s in spacing_mm])
+    solid = metal.float()
+    near = blur(solid, [_VOID_SPREAD_MM / s for s in spacing_mm])
     shift = int(rng.integers(-3, 4))
     rim = torch.roll(near, shift, int(rng.integers(2)))
-    lost = (rng.uniform(2, 5) * near).clamp(max=1)
+    lost = (rng.uniform(2, 5) * near + solid).clamp(max=1)
     return image * (1 - lost) + rng.uniform(0, 1.2) * (rim * (1 - lost)).clamp(min=0)
 
 

@@ -117,6 +117,12 @@ def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str,
     return Stream(StreamConfig(pool_dir, seed, workers), draw_instance_sample, state=state)
 
 
+def next_volume(config: StreamConfig, state: dict[str, Any] | None = None) -> int:
+    """Seed of the first phantom that a stream builds: behind those of the pool and of an earlier run."""
+    taken = [seed_of(path) + 1 for path in pool_files(config.pool)]
+    return max([FIRST_TRAINING_SEED, config.first_volume, *(state["volumes"][1:] if state else ()), *taken])
+
+
 class Stream:
     """Samples from worker processes. Use as a context manager, or call :meth:`close`.
 
@@ -138,8 +144,7 @@ class Stream:
     def __init__(self, config: StreamConfig, draw: Draw, *, state: dict[str, Any] | None = None) -> None:
         _check(config)
         context = multiprocessing.get_context("spawn")
-        taken = [seed_of(path) + 1 for path in pool_files(config.pool)]
-        begin = max([FIRST_TRAINING_SEED, config.first_volume, *(state["volumes"][1:] if state else ()), *taken])
+        begin = next_volume(config, state)
         self._first_volume = int(state["volumes"][0]) if state else begin
         self._next_volume = context.Value("q", begin)
         self._next_sample = context.Value("q", int(state["samples"]) if state else 0)
