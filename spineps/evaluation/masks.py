@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from spineps.errors import ErrorCode, InputError
+from spineps.evaluation.landmarks import Points, read_centroids
 from spineps.evaluation.pairs import MaskFiles, PairFiles
 from spineps.geometry import Geometry, Spacing
 from spineps.labels import DISC_OFFSET, SACRUM_INSTANCE, T13_INSTANCE, Scheme, Structure
@@ -22,10 +23,19 @@ _LARGEST_INSTANCE: Final = 299
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
-    """Label maps of one subject on one side; None for a kind that is not there."""
+    """Label maps and centroids of one subject on one side; None for what is not there.
+
+    Parameters
+    ----------
+    semantic, instance : LabelMap or None
+        The masks.
+    centroids_mm : Mapping of int to tuple of 3 float, or None
+        From a centroid file: label to point in RAS+ millimetres.
+    """
 
     semantic: LabelMap | None = None
     instance: LabelMap | None = None
+    centroids_mm: Points | None = None
 
     def kinds(self) -> set[Scheme]:
         """The kinds that are there."""
@@ -99,7 +109,17 @@ def read_masks(files: MaskFiles) -> Masks:
             instance = other
     if semantic is not None and instance is not None and not semantic.geometry.matches(instance.geometry):
         raise _grids_differ("the semantic mask", semantic.geometry, "the instance mask", instance.geometry)
-    return Masks(semantic, instance)
+    centroids = None
+    if files.centroids is not None:
+        grid = next((m.geometry for m in (instance, semantic) if m is not None), None)
+        if grid is None:
+            raise InputError(
+                ErrorCode.INPUT_LABELS,
+                f"{files.centroids.name!r} has no mask beside it, whose grid says where its points lie.",
+                remedy="Give the mask that the centroids belong to as well.",
+            )
+        centroids = read_centroids(files.centroids).to_mm(grid)
+    return Masks(semantic, instance, centroids)
 
 
 def pair_masks(reference: Masks, prediction: Masks, *, resample: bool = False) -> Pair:
@@ -127,7 +147,12 @@ def pair_masks(reference: Masks, prediction: Masks, *, resample: bool = False) -
         remarks.append(f"The predicted {scheme.value} mask was resampled to the reference's grid.")
     kept = {s.value: (reference.get(s) if s in common else None) for s in Scheme}
     both = {s.value: (moved.get(s.value, prediction.get(s)) if s in common else None) for s in Scheme}
-    return Pair(Masks(**kept), Masks(**both), wanted, tuple(remarks))
+    return Pair(
+        Masks(**kept, centroids_mm=reference.centroids_mm),
+        Masks(**both, centroids_mm=prediction.centroids_mm),
+        wanted,
+        tuple(remarks),
+    )
 
 
 def onto_grid(mask: LabelMap, target: Geometry) -> LabelMap:
@@ -164,7 +189,7 @@ def _read(path: Path, scheme: Scheme | None) -> LabelMap:
 
     mask = read_labels(path, scheme=scheme or Scheme.SEMANTIC)
     told = scheme_of(mask.labels)
-    if told is None and scheme is None or told not in (None, scheme or told):
+    if (told is None and scheme is None) or told not in (None, scheme or told):
         shown = ", ".join(str(i) for i in np.unique(mask.labels[mask.labels > 0])[:12])
         wanted = f"labels of the {scheme.value} scheme" if scheme else "labels of the semantic or the instance scheme"
         raise InputError(
@@ -179,7 +204,7 @@ def _empty_like(masks: Masks) -> Masks:
     def empty(mask: LabelMap | None) -> LabelMap | None:
         return None if mask is None else replace(mask, labels=np.zeros(mask.geometry.shape, dtype=np.uint8))
 
-    return Masks(empty(masks.semantic), empty(masks.instance))
+    return Masks(empty(masks.semantic), empty(masks.instance), None if masks.centroids_mm is None else {})
 
 
 def _grids_differ(first: str, one: Geometry, second: str, two: Geometry) -> InputError:

@@ -25,8 +25,9 @@ _KINDS: Final = (
 _DROPPED: Final = re.compile(r"^(seg|desc|space|res|ovl)-", re.IGNORECASE)
 _SUFFIXES: Final = frozenset({"msk", "mask", "dseg", "seg", "label", "labels", "ctd"})
 _MODALITY: Final = re.compile(r"^mod-", re.IGNORECASE)
-_IMAGES: Final = frozenset({"t1w", "t2w", "t2star", "pdw", "flair", "dixon", "ct", "mr", "mri", "stir", "uni"})
-_COLUMN: Final = re.compile(r"^(reference|prediction)_(semantic|instance|mask|centroids)$")
+_IMAGES: Final = frozenset({"t1w", "t2w", "t2star", "pdw", "flair", "dixon", "ct", "mr", "mri", "stir", "water", "uni"})
+_PICTURES: Final = frozenset({"snp", "snapshot"})
+_COLUMN: Final = re.compile(r"^(reference|prediction)_(semantic|instance|mask|centroids|boxes)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,19 @@ class MaskFiles:
         A mask whose kind its labels tell.
     centroids : Path or None
         VerSe centroid file.
+    boxes : Path or None
+        Detected boxes of a 2D image, in YOLO's text form (from a table of pairs alone).
     """
 
     semantic: Path | None = None
     instance: Path | None = None
     mask: Path | None = None
     centroids: Path | None = None
+    boxes: Path | None = None
 
     def existing(self) -> tuple[Path, ...]:
         """The files that are named."""
-        return tuple(p for p in (self.semantic, self.instance, self.mask, self.centroids) if p is not None)
+        return tuple(p for p in (self.semantic, self.instance, self.mask, self.centroids, self.boxes) if p is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def find_masks(place: Path) -> dict[str, MaskFiles]:
         return {"": MaskFiles(mask=place)}
     if not place.is_dir():
         raise InputError(ErrorCode.INPUT_NOT_FOUND, f"{place.name!r} does not exist.", remedy="Check the path of the folder.")
-    paths = sorted(p for p in place.rglob("*") if p.name.lower().endswith((*_MASKS, _CENTROIDS)) and not p.name.startswith("."))
+    paths = sorted(p for p in place.rglob("*") if _is_mask(p))
     found = _collect(paths, _short_key)
     if found is None:
         found = _collect(paths, _full_key)
@@ -136,7 +140,7 @@ def read_pairs(table: Path) -> list[PairFiles]:
     ----------
     table : Path
         Tab-separated, with the columns ``case`` and any of ``reference_semantic``, ``reference_instance``,
-        ``reference_mask``, ``reference_centroids``, the same with ``prediction_``, and ``method`` (default "prediction").
+        ``reference_mask``, ``reference_centroids``, ``reference_boxes``, the same with ``prediction_``, and ``method`` (default "prediction").
         Paths are relative to the table's folder; an empty prediction means that the method has none.
 
     Raises
@@ -155,7 +159,7 @@ def read_pairs(table: Path) -> list[PairFiles]:
             raise UsageError(
                 ErrorCode.USAGE,
                 f"{table.name!r} has the columns {_listed(list(reader.fieldnames or ()))}.",
-                remedy="Name them case, method, reference_semantic, reference_instance, prediction_semantic, ... (tabs between).",
+                remedy="Name them case, method, reference_semantic, reference_instance, prediction_semantic and so on.",
             )
         return [_row(table.parent, row, table.name) for row in reader]
 
@@ -190,6 +194,15 @@ def _collect(paths: Iterable[Path], key_of: Callable[[Path], str]) -> dict[str, 
     return found
 
 
+def _is_mask(path: Path) -> bool:
+    """Tell masks and centroid files from scans (``sub-01_T2w.nii.gz``), pictures and hidden files."""
+    if path.name.startswith(".") or not path.name.lower().endswith((*_MASKS, _CENTROIDS)):
+        return False
+    named = any(pattern.search(path.name) for pattern, _ in _KINDS) or path.name.lower().endswith(_CENTROIDS)
+    last = _stem(path).rsplit("_", 1)[-1].lower()
+    return (named and last not in _PICTURES) or last not in _IMAGES | _PICTURES
+
+
 def _kind(path: Path) -> str:
     if path.name.lower().endswith(_CENTROIDS):
         return "centroids"
@@ -198,20 +211,23 @@ def _kind(path: Path) -> str:
 
 def _short_key(path: Path) -> str:
     """Subject without its modality: ``sub-01_mod-T2w_seg-vert_msk.nii.gz`` and ``01.nii.gz`` are both ``01``."""
-    return "_".join(p for p in _full_key(path).split("_") if not _MODALITY.match(p) and p.lower() not in _IMAGES)
+    key = "_".join(p for p in _full_key(path).split("_") if not _MODALITY.match(p) and p.lower() not in _IMAGES)
+    # Published names of a scan that is not named as in BIDS: the whole name, modality included, becomes the subject.
+    head, dash, tail = key.rpartition("-")
+    return head if dash and tail.lower() in _IMAGES else key
 
 
 def _full_key(path: Path) -> str:
     """Subject with its modality, where one folder holds several images of a subject."""
-    name = path.name
-    for suffix in (_CENTROIDS, *_MASKS):
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    parts = [p for p in name.split("_") if p and not _DROPPED.match(p)]
+    parts = [p for p in _stem(path).split("_") if p and not _DROPPED.match(p)]
     while len(parts) > 1 and parts[-1].lower() in _SUFFIXES:
         parts.pop()
     return "_".join(parts).removeprefix("sub-")
+
+
+def _stem(path: Path) -> str:
+    suffix = next((s for s in (_CENTROIDS, *_MASKS) if path.name.lower().endswith(s)), "")
+    return path.name[: len(path.name) - len(suffix)]
 
 
 def _ambiguous(place: Path, paths: list[Path]) -> InputError:

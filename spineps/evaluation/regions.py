@@ -134,4 +134,5 @@ class _NearestRegion:
     def __call__(self, voxels: NDArray[Any]) -> Codes:
         if not len(voxels):
             return np.empty(0, dtype=np.uint8)
-        return self._codes[self._tree.query(voxels * self._spacing_mm)[1]]
+        codes: Codes = self._codes[self._tree.query(voxels * self._spacing_mm)[1]]
+        return codes

@@ -238,7 +238,7 @@ class Results:
         """Names of the methods."""
         return tuple(self._by_key)
 
-    def keys(self) -> tuple[Key, ...]:
+    def all_keys(self) -> tuple[Key, ...]:
         """Every number that any method has, in the order of the first case."""
         return tuple(dict.fromkeys(key for method in self._by_key.values() for key in method))
 

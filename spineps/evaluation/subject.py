@@ -27,7 +27,7 @@ from spineps.evaluation.structures import (
     is_counted_vertebra,
 )
 from spineps.evaluation.surface import SurfaceDistances, surface_distances
-from spineps.labels import DISC_OFFSET, ENDPLATE_OFFSET, SACRUM_INSTANCE, Scheme
+from spineps.labels import DISC_OFFSET, ENDPLATE_OFFSET, LEFT_RIGHT_PAIRS, SACRUM_INSTANCE, Scheme, Structure
 
 _LABELS: Final = 256
 _MM3_PER_ML: Final = 1000.0
@@ -57,7 +57,7 @@ class PanopticSettings:
     regions: bool = False
 
 
-def measure_subject(pair: Pair, settings: PanopticSettings = PanopticSettings()) -> tuple[Score, ...]:  # noqa: B008
+def measure_subject(pair: Pair, settings: PanopticSettings = PanopticSettings()) -> tuple[Score, ...]:
     """Measure one subject.
 
     Global numbers come from the semantic masks, or from unions of instances where there are none; instance-wise numbers from
@@ -92,6 +92,24 @@ def measure_subject(pair: Pair, settings: PanopticSettings = PanopticSettings())
             )
             scores += instance_scores(target.key, region, quality)
     return tuple(scores)
+
+
+def swap_remarks(pair: Pair) -> tuple[str, ...]:
+    """Tell where canal and cord, or left and right, fit better when exchanged: most likely another label convention."""
+    arrays = pair.arrays(Scheme.SEMANTIC)
+    if arrays is None:
+        return ()
+    counts = joint_counts(*arrays)
+    told = []
+    for first, second in ((Structure.CORD, Structure.CANAL), *LEFT_RIGHT_PAIRS):
+        kept = [counts.overlap((label,)).dice or 0.0 for label in (first, second)]
+        swapped = [counts.overlap((a,), (b,)).dice or 0.0 for a, b in ((first, second), (second, first))]
+        if min(swapped) > max(kept):
+            told.append(
+                f"{first.title} ({first.value}) and {second.title} ({second.value}) look exchanged in one of the masks: "
+                f"Dice {kept[0]:.3f} and {kept[1]:.3f} as labelled, {swapped[0]:.3f} and {swapped[1]:.3f} if exchanged."
+            )
+    return tuple(told)
 
 
 def instance_scores(structure: str, region: str, quality: PanopticQuality) -> list[Score]:
@@ -237,4 +255,5 @@ def _semantic_of(instances: NDArray[Any]) -> NDArray[np.uint8]:
     table[(ids > DISC_OFFSET) & (ids < ENDPLATE_OFFSET)] = DISC.members[0]
     table[ids > ENDPLATE_OFFSET] = ENDPLATE.members[-1]
     table[SACRUM_INSTANCE] = SACRUM.members[0]
-    return table[instances]
+    labels: NDArray[np.uint8] = table[instances]
+    return labels

@@ -87,7 +87,8 @@ def surface_points_mm(mask: Mask, spacing_mm: Sequence[float]) -> Points:
         return np.empty((0, mask.ndim))
     part = mask[box]
     border = np.argwhere(part & ~ndimage.binary_erosion(part))
-    return (border + [s.start for s in box]) * np.asarray(spacing_mm, dtype=np.float64)
+    points: Points = (border + [s.start for s in box]) * np.asarray(spacing_mm, dtype=np.float64)
+    return points
 
 
 def surface_distances(reference: Mask, prediction: Mask, spacing_mm: Sequence[float]) -> SurfaceDistances | None:

@@ -1,0 +1,85 @@
+"""The HTML page of an evaluation: one file that needs nothing else, neither network nor scripts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from spineps.evaluation.plots import Picture
+from spineps.evaluation.tables import Section, Table
+
+_STYLE: Final = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; }
+body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0.2rem; }
+h2 { font-size: 1.1rem; margin-top: 2.2rem; border-bottom: 1px solid #d0d7de; padding-bottom: 0.2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
+th, td { padding: 0.25rem 0.7rem; text-align: left; white-space: nowrap; }
+th { border-bottom: 2px solid #57606a; }
+td { border-bottom: 1px solid #eaeef2; }
+tr.section td { font-weight: 600; background: #f6f8fa; }
+p.note, figcaption { color: #57606a; font-size: 0.85rem; margin: 0.3rem 0; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; }
+details summary { cursor: pointer; }
+"""
+
+
+def render_page(
+    title: str, lines: Sequence[str], tables: Sequence[Table], pictures: Sequence[Picture], remarks: Sequence[str]
+) -> str:
+    """The page as text.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    lines : sequence of str
+        What was compared, with which settings: a paragraph each.
+    tables : sequence of Table
+        In the order in which they are read; long ones fold.
+    pictures : sequence of Picture
+        Plots, put into the page itself.
+    remarks : sequence of str
+        About single cases.
+    """
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+        *(f"<p>{escape(line)}</p>" for line in lines),
+        *(_table(table) for table in tables),
+    ]
+    if pictures:
+        parts += ["<h2>Plots</h2>", *(_picture(picture) for picture in pictures)]
+    if remarks:
+        items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
+        parts.append(
+            f"<h2>Remarks</h2><details><summary>{len(remarks)} remarks on single cases</summary><ul>{items}</ul></details>"
+        )
+    return "\n".join([*parts, "</body></html>", ""])
+
+
+def _table(table: Table) -> str:
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    rows = []
+    for row in table.rows:
+        if isinstance(row, Section):
+            rows.append(f'<tr class="section"><td colspan="{len(table.header)}">{escape(row.title)}</td></tr>')
+        else:
+            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
+    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{notes}'
+    return f"<section><h2>{escape(table.title)}</h2>{body}</section>"
+
+
+def _picture(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode("ascii")
+    caption = escape(picture.caption)
+    return f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
