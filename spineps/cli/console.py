@@ -94,7 +94,7 @@ class Work:
 
     def stage_done(self, name: str, _value: object) -> None:
         """A stage is done."""
-        self._console.say(f"  {name} {perf_counter() - self._since:.1f} s")
+        self._console.say(f"  {name} done after {perf_counter() - self._since:.1f} s")
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """So much of a stage is done."""
@@ -110,7 +110,7 @@ class _WorkWithBars(Work):
 
     def stage_done(self, name: str, _value: object) -> None:
         if self._console.verbosity is Verbosity.VERBOSE:
-            self._bars.console.print(f"  {name} {perf_counter() - self._since:.1f} s", markup=False, highlight=False)
+            self._bars.console.print(f"  {name} done after {perf_counter() - self._since:.1f} s", markup=False, highlight=False)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
