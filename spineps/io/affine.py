@@ -23,6 +23,9 @@ SHEAR_NOTED_DEG: Final = 0.1
 
 _QUATERNION_EXCESS: Final = 1e-5  # of the squared norm over 1, from rounding to 32 bits
 _SPACING_MISMATCH: Final = 0.01
+_FARTHEST_MM: Final = 1e9
+_LEAST_MM: Final = 2e-4
+_LEAST_VOLUME_MM3: Final = 2e-12  # a Geometry asks for more than 1e-12
 _SINGULAR: Final = 1e-3  # volume of the parallelepiped of unit axes
 _CHOOSE: Final = "Find out which is right and say so with --affine sform or --affine qform."
 _RESTORE: Final = "Convert the scan again from its source."
@@ -139,19 +142,18 @@ def _qform(fields: AffineFields) -> Matrix | None:
 
 
 def _is_valid(affine: Matrix) -> bool:
-    """Whether an affine is finite and its axes span space."""
-    if not np.isfinite(affine).all():
+    """Whether an affine is finite, of this world, and its axes span space."""
+    if not (np.abs(affine) <= _FARTHEST_MM).all():  # false for NaN as well
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths.min() <= 0 or not np.isfinite(lengths).all():
+    if lengths.min() < _LEAST_MM:
         return False
-    # Geometry asks for a determinant over 1e-12 as well: kilometres and nanometres fail there, and here first.
-    determinants = abs(np.linalg.det(affine[:3, :3] / lengths)), abs(np.linalg.det(affine[:3, :3]))
-    return bool(determinants[0] > _SINGULAR and determinants[1] > 1e-12 and np.isfinite(determinants[1]))
+    shape, volume = abs(np.linalg.det(affine[:3, :3] / lengths)), abs(np.linalg.det(affine[:3, :3]))
+    return bool(shape > _SINGULAR and volume > _LEAST_VOLUME_MM3)
 
 
 def _has_spacing(fields: AffineFields) -> bool:
-    return all(math.isfinite(size) and size > 0 for size in fields.pixdim[1:])
+    return all(_LEAST_MM <= size <= _FARTHEST_MM for size in fields.pixdim[1:])
 
 
 def _require_some_spacing(fields: AffineFields, name: str) -> None:

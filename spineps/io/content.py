@@ -44,10 +44,9 @@ def scan_values(stored: NDArray[Any], scaling: tuple[float, float] | None) -> Fl
     slope, intercept = scaling or (1.0, 0.0)
     values = np.empty(stored.shape, dtype=np.float32, order="F")
     step = max(1, _SLAB_VALUES // max(1, stored.shape[0] * stored.shape[1]))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, stored.shape[2], step):
-            slab = np.s_[:, :, start : start + step]
-            values[slab] = stored[slab].astype(np.float64) * slope + intercept
+    for start in range(0, stored.shape[2], step):
+        slab = np.s_[:, :, start : start + step]
+        values[slab] = stored[slab].astype(np.float64) * slope + intercept
     return values
 
 

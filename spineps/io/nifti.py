@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from nibabel.spatialimages import SpatialImage
 
 from spineps.errors import ErrorCode, ResourceError
@@ -48,7 +49,7 @@ def read_scan(path: Path | str, options: ReadOptions = _DEFAULT) -> Scan:
         An InputError with the code of what is wrong, or a ResourceError where memory does not suffice.
     """
     name = shown_name(path)
-    with _enough_memory(name):
+    with _reading(name):
         return _scan(load_file(Path(path), options), name)
 
 
@@ -70,7 +71,7 @@ def read_labels(path: Path | str, options: ReadOptions = _DEFAULT, *, scheme: Sc
         As for :func:`read_scan`, and INPUT_LABELS where the values are no labels.
     """
     name = shown_name(path)
-    with _enough_memory(name):
+    with _reading(name):
         return _label_map(load_file(Path(path), options), name, scheme)
 
 
@@ -82,7 +83,7 @@ def from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT) -> Scan:
     SpinepsError
         As for :func:`read_scan`.
     """
-    with _enough_memory(IN_MEMORY_NAME):
+    with _reading(IN_MEMORY_NAME):
         return _scan(load_image(image, options), IN_MEMORY_NAME)
 
 
@@ -94,7 +95,7 @@ def labels_from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT, *,
     SpinepsError
         As for :func:`read_labels`.
     """
-    with _enough_memory(IN_MEMORY_NAME):
+    with _reading(IN_MEMORY_NAME):
         return _label_map(load_image(image, options), IN_MEMORY_NAME, scheme)
 
 
@@ -108,9 +109,11 @@ def _label_map(stored: Stored, name: str, scheme: Scheme) -> LabelMap:
 
 
 @contextmanager
-def _enough_memory(name: str) -> Iterator[None]:
+def _reading(name: str) -> Iterator[None]:
+    """Map a lack of memory, and keep numpy quiet about numbers that are not finite: the checks look for them themselves."""
     try:
-        yield
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield
     except MemoryError as error:
         remedy = "Close other programs, use a machine with more memory, or crop the image."
         raise ResourceError(ErrorCode.RESOURCE_MEMORY, f"{name} does not fit into memory.", remedy=remedy) from error

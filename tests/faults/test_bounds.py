@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spineps.errors import ErrorCode, InputError
@@ -64,3 +67,24 @@ def test_reading_costs_the_voxels_twice_at_most(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2.5 * scan.image.nbytes + 4 * MIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory limits as on Linux")
+def test_memory_that_does_not_suffice(tmp_path: Path) -> None:
+    """A volume of 1 GB in a process that may have 0.6 GB more than it has already."""
+    voxels = np.zeros((1024, 1024, 512), "u2")
+    path = tmp_path / "a.nii"
+    with path.open("wb") as file:
+        file.write(build.nifti(b"", shape=voxels.shape, datatype=512))
+        file.truncate(file.tell() + voxels.nbytes)  # a hole: takes no disk
+    code = (
+        "import resource, sys; from spineps.io.nifti import read_scan; from spineps.errors import ResourceError\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 600_000_000,) * 2)\n"
+        "try:\n    read_scan(sys.argv[1])\n"
+        "except ResourceError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.startswith("RESOURCE_MEMORY: 'a.nii' does not fit into memory."), done.stderr

@@ -21,6 +21,8 @@ from . import build
 Builder = Callable[[Path], Path]
 GOOD = build.nifti()
 GOOD_GZ = build.gz(GOOD)
+# A stored block that claims more bytes than are left: the stream runs on through the CRC to the end of the file.
+LOST_END = build.gz(GOOD, 0)[:10] + b"\0" + struct.pack("<HH", 60000, 60000 ^ 0xFFFF) + GOOD + GOOD_GZ[-8:]
 FLIPPED = np.diag([-1.0, 1, 1, 1]) @ build.straight()
 MIB = 1 << 20
 DEFAULT = ReadOptions()
@@ -95,6 +97,7 @@ ROWS: list[tuple[str, Builder, ErrorCode]] = [
     ("4 folder", a_folder, ErrorCode.INPUT_NOT_FILE),
     ("5 pipe", pipe, ErrorCode.INPUT_NOT_FILE),
     ("5 device", lambda _: Path("/dev/zero"), ErrorCode.INPUT_NOT_FILE),
+    ("5 a folder's name among the folders", lambda folder: build.put(folder, GOOD) / "b.nii", ErrorCode.INPUT_NOT_FOUND),
     ("6 empty", data(b""), ErrorCode.INPUT_EMPTY),
     ("6 empty gzip member", gz(build.gz(b"")), ErrorCode.INPUT_EMPTY),
     ("7 annex pointer", gz(b"/annex/objects/MD5E-s120--abc.nii.gz\n"), ErrorCode.INPUT_NOT_NIFTI),
@@ -115,6 +118,8 @@ ROWS: list[tuple[str, Builder, ErrorCode]] = [
     ("13 length cut", gz(GOOD_GZ[:-1]), ErrorCode.INPUT_TRUNCATED),
     ("14 CRC wrong", gz(GOOD_GZ[:-8] + b"\0\1\2\3" + GOOD_GZ[-4:]), ErrorCode.INPUT_CORRUPT),
     ("14 length wrong", gz(GOOD_GZ[:-4] + b"\0\1\2\3"), ErrorCode.INPUT_CORRUPT),
+    ("15 text flag", gz(GOOD_GZ[:3] + b"\1" + GOOD_GZ[4:]), ErrorCode.INPUT_CORRUPT),
+    ("15 end of a member lost", gz(LOST_END), ErrorCode.INPUT_CORRUPT),
     ("16 garbage after gzip", gz(GOOD_GZ + b"garbage"), ErrorCode.INPUT_CORRUPT),
     ("16 garbage after padding", gz(GOOD_GZ + bytes(600) + b"x"), ErrorCode.INPUT_CORRUPT),
     ("16 garbage after voxels", data(GOOD + b"garbage"), ErrorCode.INPUT_CORRUPT),

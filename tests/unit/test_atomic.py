@@ -93,7 +93,8 @@ def test_same_voxels_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "array"), [("a.nii", IMAGE.astype(np.float64)), ("a.nii", IMAGE[:2]), ("a.png", IMAGE), ("x/a.nii", IMAGE)]
+    ("name", "array"),
+    [("a.nii", IMAGE.astype(np.float64)), ("a.nii", IMAGE[:2]), ("a.png", IMAGE), ("x/a.nii", IMAGE), ("", IMAGE)],
 )
 def test_wrong_arguments_write_nothing(tmp_path: Path, name: str, array: np.ndarray) -> None:
     with atomic.stage(tmp_path) as staged, pytest.raises(ValueError, match="expected"):
