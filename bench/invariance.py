@@ -73,7 +73,7 @@ def repeat(scan: Path, out: Path) -> Iterator[Row]:
     written = []
     for number in ("first", "second"):
         subprocess.run([find_program(), "sample", "-i", scan, "-o", out / number], check=True, capture_output=True)
-        written.append([find_one(out / number, f"*seg-{kind}_msk.nii.gz") for kind in ("spine", "vert")])
+        written.append([find_one(out / number, f"*_seg-{kind}*_msk.nii.gz") for kind in ("spine", "vert")])
     for kind, first, second in zip(("semantic", "instance"), *written, strict=True):
         equal = bool(first and second and first.read_bytes() == second.read_bytes())
         yield f"{kind} mask, two runs", "byte-identical" if equal else "DIFFERENT", equal

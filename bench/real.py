@@ -62,7 +62,7 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         outcome = self._segment(case, folder)
-        semantic, instance = find_one(folder, "*seg-spine_msk.nii.gz"), find_one(folder, "*seg-vert_msk.nii.gz")
+        semantic, instance = find_one(folder, "*_seg-spine*_msk.nii.gz"), find_one(folder, "*_seg-vert*_msk.nii.gz")
         outcome.as_expected = ends_as_it_must(case, outcome) and bool(semantic and instance) == (outcome.exit_code == 0)
         if semantic and instance:
             outcome.away_ml = away_ml(semantic)

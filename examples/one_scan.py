@@ -17,7 +17,7 @@ from spineps.phantom.phantom import make_phantom
 
 def main() -> None:
     # A path, a nibabel image, a TPTBox NII or a Scan: all are fine.
-    scan = sys.argv[1] if len(sys.argv) > 1 else make_phantom(3, vertebrae=5, spacing_mm=(1.0, 1.0, 3.3)).scan
+    scan = sys.argv[1] if len(sys.argv) > 1 else make_phantom(3, vertebrae=4, spacing_mm=(1.0, 1.0, 3.3)).scan
     result = spineps.segment_scan(scan)
 
     print(f"{len(result.vertebrae)} vertebrae, from top to bottom:")

@@ -23,7 +23,7 @@ def scans() -> Iterator[tuple[str, Any]]:
         yield path, path
     if len(sys.argv) == 1:
         for seed in (11, 12):
-            yield f"phantom {seed}", make_phantom(seed, vertebrae=4, spacing_mm=(1.0, 1.0, 3.3)).scan
+            yield f"phantom {seed}", make_phantom(seed, vertebrae=3, spacing_mm=(1.0, 1.0, 3.3)).scan
 
 
 def rows(name: str, result: spineps.Result) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from spineps.training.loop import TrainConfig, train
 from spineps.zoo.card import Kind
 from spineps.zoo.store import bundled_folder
 
-SECONDS = 15.0
+SECONDS = 10.0
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
         # The bundled semantic network with our own instance network.
         models = Models(semantic=load_models(compute).semantic, instance=load_instance(compute, out / "model"))
-        result = spineps.segment_scan(make_phantom(21, vertebrae=4, spacing_mm=(1.0, 1.0, 3.3)).scan, models=models)
+        result = spineps.segment_scan(make_phantom(21, vertebrae=3, spacing_mm=(1.0, 1.0, 3.3)).scan, models=models)
         print(f"{len(result.vertebrae)} vertebrae: {[vertebra.label for vertebra in result.vertebrae]}")
 
 
