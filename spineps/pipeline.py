@@ -250,9 +250,8 @@ def _in_grid_of(given: Scan | LabelMap, done: Postprocessed, models: Models, con
     with run.stage("measure"):
         vertebrae, centroids, findings = measure_instances(done.semantic, done.instance, done.agreement)
         back = Reorientation.between(given.geometry.axes, PIR).inverse()
-        semantic, instance = (
-            LabelMap(back.apply(m.labels), given.geometry, m.scheme, given.source) for m in (done.semantic, done.instance)
-        )
+        semantic = _turned(done.semantic, back, given)
+        instance = _turned(done.instance, back, given)
         centroids = moved(centroids, done.instance.geometry, given.geometry)
     return Result(
         semantic=semantic,
@@ -263,6 +262,11 @@ def _in_grid_of(given: Scan | LabelMap, done: Postprocessed, models: Models, con
         provenance=MappingProxyType(_provenance(given, models, config, run)),
         scan=given if isinstance(given, Scan) else None,
     )
+
+
+def _turned(mask: LabelMap, turn: Reorientation, given: Scan | LabelMap) -> LabelMap:
+    turned: Any = turn.apply(mask.labels)
+    return LabelMap(turned, given.geometry, mask.scheme, given.source)
 
 
 def _provenance(given: Scan | LabelMap, models: Models, config: PipelineConfig, run: _Run) -> dict[str, Any]:

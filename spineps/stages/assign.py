@@ -27,6 +27,9 @@ SPLIT_CONTACT_MM2: Final = 20 * REFERENCE_VOXEL_MM3 ** (2 / 3)
 """And if their bodies touch over more than this area (published SPINEPS, which took any contact: a vertebra that the field of
 view cuts touches the next one with its articular processes)."""
 
+NO_BODY_WEIGHT: Final = 1e-9
+"""Weight of other voxels in the centre of a body: they decide only where no body shows."""
+
 _IS_VERTEBRA = lookup(VERTEBRA)
 _IS_ARTICULAR = lookup(ARTICULAR)
 _IS_BODY = lookup(BODY)
@@ -109,7 +112,7 @@ def assign_components(semantic: Semantic, instance: Instance) -> tuple[Semantic,
     parts = connected(missing, EDGES)
     new_semantic, new_instance, removed = semantic.copy(), instance.copy(), 0
     for number in range(1, parts.count + 1):
-        mask, counts = _ring(parts.numbers, number, parts.boxes[number].grown((1, 1, 1)).slices, instance)
+        mask, counts = ring_counts(parts.numbers, number, parts.boxes[number].grown((1, 1, 1)).slices, instance)
         part = new_instance[parts.boxes[number].grown((1, 1, 1)).slices]
         if counts[1:].any():
             part[mask] = int(np.argmax(counts[1:])) + 1
@@ -119,10 +122,10 @@ def assign_components(semantic: Semantic, instance: Instance) -> tuple[Semantic,
     return new_semantic, new_instance, removed
 
 
-def _ring(
-    numbers: NDArray[Any], number: int, region: tuple[slice, slice, slice], instance: Instance
+def ring_counts(
+    numbers: NDArray[Any], number: int, region: tuple[slice, slice, slice], instance: NDArray[Any]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """A component in a region, and how many voxels of each instance lie around it."""
+    """A component in a region, and how many voxels of each instance touch it by a face, an edge or a corner."""
     mask = numbers[region] == number
     ring = mask.copy()
     for axis in range(3):
@@ -151,7 +154,7 @@ def reassign_fragments(semantic: Semantic, instance: Instance) -> Instance:
             whole = here.grown((1, 1, 1))
             local = np.zeros(whole.shape, np.uint8)
             local[1:-1, 1:-1, 1:-1] = parts.mask(k)
-            mask, counts = _ring(local, 1, (slice(None), slice(None), slice(None)), instance[whole.slices])
+            mask, counts = ring_counts(local, 1, (slice(None), slice(None), slice(None)), instance[whole.slices])
             counts[[0, number]] = 0
             touched = np.flatnonzero(counts)
             if touched.size == 1:
@@ -191,7 +194,7 @@ def top_to_bottom(semantic: Semantic, instance: Instance) -> list[int]:
     where = np.flatnonzero(instance)
     numbers = instance.reshape(-1)[where].astype(np.int64)
     plane = (where // instance.shape[2]) % instance.shape[1]
-    weights = np.where(_IS_BODY[semantic.reshape(-1)[where]], 1.0, 1e-9)
+    weights = np.where(_IS_BODY[semantic.reshape(-1)[where]], 1.0, NO_BODY_WEIGHT)
     totals = np.bincount(numbers, weights=weights, minlength=256)
     sums = np.bincount(numbers, weights=weights * plane, minlength=256)
     found = np.flatnonzero(totals)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -86,7 +86,7 @@ def find_corpora(
     if box is None:
         return (), ()
     found = _eroded_bodies(np.ascontiguousarray(body[box.slices]), spacing_mm)
-    pieces = _one_a_level([replace(piece, box=piece.box.shifted(box.start)) for piece in found], spacing_mm)
+    pieces = _one_a_level([piece.shifted(box.start) for piece in found], spacing_mm)
     whole, findings = _without_merged(pieces, _disc_planes(semantic, spacing_mm), spacing_mm, split_merged)
     return tuple(Corpus(_triple(piece.centre_vox), piece.box, piece.mask) for piece in whole), findings
 

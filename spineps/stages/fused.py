@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +44,10 @@ class Piece:
     def size(self) -> int:
         """Voxels."""
         return int(np.count_nonzero(self.mask))
+
+    def shifted(self, offset_vox: Sequence[int]) -> Piece:
+        """The piece moved by whole voxels."""
+        return Piece(self.centre_vox + np.asarray(offset_vox), self.box.shifted(offset_vox), self.mask)
 
     def points_mm(self, spacing_mm: Spacing) -> Matrix:
         """Voxel centres, shape (n, 3), P, I, R in mm."""

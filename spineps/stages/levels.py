@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,14 +11,21 @@ from numpy.typing import NDArray
 
 from spineps.config import EndplateLabels, EndplateOwner, PostprocessConfig
 from spineps.geometry import Matrix, Spacing
-from spineps.labels import BODY, DISC_OFFSET, ENDPLATE_OFFSET, ENDPLATES, SACRUM_INSTANCE, Structure, lookup
-from spineps.stages.assign import grow
+from spineps.labels import (
+    BODY,
+    DISC_OFFSET,
+    ENDPLATE_OFFSET,
+    ENDPLATES,
+    FIRST_UNNAMED_INSTANCE,
+    SACRUM_INSTANCE,
+    Structure,
+    lookup,
+)
+from spineps.stages.assign import NO_BODY_WEIGHT, grow, ring_counts
 from spineps.stages.components import CORNERS, EDGES, connected
 
 FUSED_SHARE: Final = 0.15
 """A disc component with more than this share of its voxels on either side of a body's centre spans two levels."""
-_SACRUM_NUMBER: Final = 255
-"""The sacrum while endplates grow; vertebrae are numbered from 1."""
 
 _IS_BODY = lookup(BODY)
 _IS_PLATE = lookup(ENDPLATES)
@@ -25,33 +33,36 @@ _IS_PLATE = lookup(ENDPLATES)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The vertebrae from top to bottom.
+    """The vertebrae from top to bottom, numbered 1 to n in the instance array at hand.
 
     Parameters
     ----------
-    numbers : ndarray of int, shape (n,)
-        Their numbers in the instance array at hand.
     ids : ndarray of int, shape (n + 2,)
         Their final ids between that of the level above the first and the sacrum's.
     centres_vox : ndarray, shape (n, 3)
         Centres of their bodies.
     """
 
-    numbers: NDArray[np.int64]
     ids: NDArray[np.int64]
     centres_vox: Matrix
 
     @classmethod
-    def of(cls, semantic: NDArray[np.uint8], instance: NDArray[np.uint8], order: list[int], ids: list[int]) -> Levels:
-        """Levels of the instances named in ``order``, which get the given ids."""
+    def of(cls, semantic: NDArray[np.uint8], instance: NDArray[np.uint8], ids: Sequence[int]) -> Levels:
+        """Levels of the instances 1 to n, which get the given ids."""
         where = np.flatnonzero(instance)
         owner = instance.reshape(-1)[where].astype(np.int64)
-        weights = np.where(_IS_BODY[semantic.reshape(-1)[where]], 1.0, 1e-9)
-        totals = np.bincount(owner, weights=weights, minlength=256)
+        weights = np.where(_IS_BODY[semantic.reshape(-1)[where]], 1.0, NO_BODY_WEIGHT)
+        size = len(ids) + 1
+        totals = np.bincount(owner, weights=weights, minlength=size)
         index = np.unravel_index(where, instance.shape)
-        sums = [np.bincount(owner, weights=weights * axis, minlength=256) for axis in index]
-        centres = np.stack(sums, axis=1)[order] / totals[order][:, None]
-        return cls(np.array(order, np.int64), np.array([ids[0] - 1, *ids, SACRUM_INSTANCE], np.int64), centres)
+        sums = np.stack([np.bincount(owner, weights=weights * axis, minlength=size) for axis in index], axis=1)
+        first = ids[0] - 1 if ids else FIRST_UNNAMED_INSTANCE - 1
+        return cls(np.array([first, *ids, SACRUM_INSTANCE], np.int64), sums[1:] / totals[1:, None])
+
+    @property
+    def count(self) -> int:
+        """Number of vertebrae."""
+        return len(self.centres_vox)
 
     def above(self, planes: NDArray[np.floating]) -> NDArray[np.int64]:
         """For positions along I the index of the nearest vertebra above, -1 where there is none."""
@@ -98,23 +109,20 @@ def find_plates(semantic: NDArray[np.uint8], instance: NDArray[np.uint8], levels
     Voxels that already carry a side keep it. The others belong to the body (or sacrum) that grows into them; components
     that touch none belong to the nearer of the two bodies around them.
     """
-    index_of = np.full(256, -1, np.int64)
-    index_of[levels.numbers] = np.arange(len(levels.numbers))
-    index_of[_SACRUM_NUMBER] = len(levels.numbers)
     where = np.flatnonzero(_IS_PLATE[semantic])
     points = np.stack(np.unravel_index(where, semantic.shape), axis=1)
-    owner = index_of[_grown_into_plates(semantic, instance).reshape(-1)[where]]
+    owner = _grown_into_plates(semantic, instance, levels.count + 1).reshape(-1)[where].astype(np.int64) - 1
     superior = np.ones(len(where), np.bool_)
-    known = (owner >= 0) & (owner < len(levels.numbers))
+    known = (owner >= 0) & (owner < levels.count)
     superior[known] = _above_centre(points[known], owner[known], levels, spacing_mm)
     _place_loose(semantic, where, owner, superior, levels, spacing_mm)
     _keep_given_sides(semantic.reshape(-1)[where], points, owner, superior, levels)
     return Plates(where, superior, owner)
 
 
-def _grown_into_plates(semantic: NDArray[np.uint8], instance: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _grown_into_plates(semantic: NDArray[np.uint8], instance: NDArray[np.uint8], sacrum: int) -> NDArray[np.uint8]:
     seeds = np.where(_IS_BODY[semantic], instance, np.uint8(0))
-    seeds[semantic == Structure.SACRUM] = _SACRUM_NUMBER
+    seeds[semantic == Structure.SACRUM] = sacrum
     plate = _IS_PLATE[semantic]
     return grow(plate, semantic, seeds, rounds=sum(semantic.shape))
 
@@ -150,11 +158,16 @@ def _place_loose(
     loose.reshape(-1)[where[owner < 0]] = True
     parts = connected(loose, EDGES)
     numbers = parts.numbers.reshape(-1)[where]
-    last = len(levels.numbers) - 1
+    coded = np.zeros(semantic.shape, np.uint16)
+    coded.reshape(-1)[where[owner >= 0]] = 1 + 2 * owner[owner >= 0] + superior[owner >= 0]
+    last = levels.count - 1
     has_sacrum = bool((semantic == Structure.SACRUM).any())
     for number in range(1, parts.count + 1):
         index = int(levels.above(parts.centres[number, 1:2])[0])
-        if index < 0:
+        touched = ring_counts(parts.numbers, number, parts.boxes[number].grown((1, 1, 1)).slices, coded)[1]
+        if touched[1:].any():
+            of, side = divmod(int(np.argmax(touched[1:])), 2)
+        elif index < 0:
             side, of = True, 0
         elif index == last:
             side = has_sacrum and _below_last_disc(semantic, parts.centres[number, 1], levels)

@@ -85,14 +85,15 @@ def postprocess(
     classes, numbers = extract(semantic.labels.astype(np.uint8), rim), extract(instance, rim)
     spacing_mm = semantic.geometry.spacing_mm
     findings: tuple[Finding, ...] = ()
-    numbers = clip_to_vertebrae(classes, numbers)
+    numbers, order = _ordered(classes, clip_to_vertebrae(classes, numbers))
     if config.enabled:
         rounds = _rounds(spacing_mm, instance_spacing_mm or spacing_mm)
         classes, numbers, removed = _completed(classes, numbers, rounds, spacing_mm)
         findings = _orphans(removed, semantic.geometry.voxel_volume_mm3)
-    order = top_to_bottom(classes, numbers)
-    ids = list(unnamed_instances(len(order)))
-    classes, painted = _painted(classes, numbers, Levels.of(classes, numbers, order, ids), config, spacing_mm)
+        numbers, again = _ordered(classes, numbers)
+        order = [order[k - 1] for k in again]
+    ids = unnamed_instances(len(order))
+    classes, painted = _painted(classes, numbers, Levels.of(classes, numbers, ids), config, spacing_mm)
     inner = (slice(1, -1), slice(1, -1), slice(1, -1))
     new_semantic = np.zeros(semantic.geometry.shape, np.uint8)
     new_instance = np.zeros(semantic.geometry.shape, np.uint16)
@@ -103,6 +104,14 @@ def postprocess(
         {new: float(agreement.get(old, 0.0)) for old, new in zip(order, ids, strict=True)},
         findings,
     )
+
+
+def _ordered(semantic: NDArray[np.uint8], instance: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], list[int]]:
+    """The instances numbered 1 to n from top to bottom, and the number that each had before."""
+    order = top_to_bottom(semantic, instance)
+    table = np.zeros(256, np.uint8)
+    table[order] = np.arange(1, len(order) + 1)
+    return table[instance], order
 
 
 def _rounds(spacing_mm: Spacing, instance_spacing_mm: Spacing) -> int:
@@ -138,10 +147,10 @@ def _painted(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Final ids of vertebrae, discs, endplates and sacrum, and the semantic mask with its endplates labelled."""
     table = np.zeros(256, np.uint16)
-    table[levels.numbers] = levels.ids[1:-1]
+    table[1 : levels.count + 1] = levels.ids[1:-1]
     out = table[instance]
     out[semantic == Structure.SACRUM] = SACRUM_INSTANCE
-    if len(levels.numbers) == 0:
+    if levels.count == 0:
         return semantic, out
     paint_discs(out, semantic, levels)
     if lookup(ENDPLATES)[semantic].any():
