@@ -18,7 +18,7 @@ from scipy import ndimage
 from spineps.geometry import Geometry, Matrix, Shape, Spacing
 from spineps.labels import SACRUM_INSTANCE, is_vertebra
 from spineps.phantom.bodies import Block, draw_body_style, paint_body, paint_disc
-from spineps.phantom.canal import paint_canal, paint_roots
+from spineps.phantom.canal import paint_canal, paint_roots, paint_vertebral_arteries
 from spineps.phantom.canvas import Canvas, Pose, lay_out
 from spineps.phantom.context import paint_context
 from spineps.phantom.curve import RUN_OUT_MM, STEP_MM, Centreline, Stack, draw_centreline, stack_up
@@ -33,7 +33,7 @@ from spineps.phantom.morphometry import (
     levels_of,
 )
 from spineps.phantom.sacrum import paint_sacrum
-from spineps.phantom.soft import paint_ribs, paint_soft_tissue
+from spineps.phantom.soft import paint_ribs
 from spineps.phantom.vertebra import Joint, Site, draw_bone_style, draw_joint, paint_arch
 
 VARIANT_SHARES: Final = MappingProxyType(
@@ -182,7 +182,7 @@ def spec_for_vertebrae(rng: np.random.Generator, count: int, spacing_mm: Spacing
 
 
 def _draw_person(rng: np.random.Generator, spec: AnatomySpec) -> _Person:
-    scale = float(rng.uniform(0.86, 1.16))
+    scale = float(rng.uniform(0.87, 1.2))
     variant = spec.variant
     if variant is None:
         drawn = int(rng.choice(len(VARIANT_SHARES), p=list(VARIANT_SHARES.values())))
@@ -198,7 +198,7 @@ def _draw_person(rng: np.random.Generator, spec: AnatomySpec) -> _Person:
 def _place(rng: np.random.Generator, spec: AnatomySpec, person: _Person) -> tuple[Geometry, Pose]:
     """Choose the field of view and how it lies in the body."""
     stack, line = person.stack, person.line
-    rotation = _draw_rotation(rng)
+    rotation = _draw_rotation(rng, oblique=spec.first is None)
     shape = spec.shape
     if spec.first is not None or spec.last is not None:
         top, bottom = _span(stack, spec)
@@ -245,9 +245,9 @@ def _span(stack: Stack, spec: AnatomySpec) -> tuple[float, float]:
     return float(top), float(stack.bottom[last] + room)
 
 
-def _draw_rotation(rng: np.random.Generator) -> Matrix:
-    """From grid to body axes: nearly aligned, or tilted."""
-    tilted = rng.random() < TILTED_SHARE
+def _draw_rotation(rng: np.random.Generator, *, oblique: bool) -> Matrix:
+    """From grid to body axes: nearly aligned, or (where ``oblique`` scans are wanted) tilted at times."""
+    tilted = oblique and rng.random() < TILTED_SHARE
     limits = np.deg2rad((SAGITTAL_TILT_DEG, OTHER_TILT_DEG, OTHER_TILT_DEG))
     a, b, c = rng.uniform(-limits, limits) if tilted else np.deg2rad(rng.normal(0, (3.0, 1.5, 1.5)))
     sagittal = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
@@ -277,7 +277,6 @@ def _paint(rng: np.random.Generator, canvas: Canvas, person: _Person, drift: NDA
     all_sizes = [stack.sizes.of(index) for index in range(count)]
     bone, body = draw_bone_style(rng, scale), draw_body_style(rng, scale)
     paint_context(rng, canvas, scale)
-    paint_soft_tissue(rng, canvas)
     blocks = [Block(i, level, all_sizes[i], float(stack.centre[i])) for i, level in enumerate(stack.levels)]
     last = all_sizes[-1]
     blocks.append(Block(count, None, last, stack.sacrum_top + last.height / 2))
@@ -295,6 +294,7 @@ def _paint(rng: np.random.Generator, canvas: Canvas, person: _Person, drift: NDA
     paint_sacrum(rng, canvas, last, joints[-1], bone)
     paint_canal(rng, canvas, disease, scale, drift)
     paint_roots(rng, canvas)
+    paint_vertebral_arteries(rng, canvas)
 
 
 def _joints(rng: np.random.Generator, stack: Stack, scale: float) -> list[Joint]:

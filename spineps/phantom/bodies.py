@@ -54,7 +54,7 @@ def draw_body_style(rng: np.random.Generator, scale: float) -> BodyStyle:
     """One person's body style."""
     return BodyStyle(
         squareness=rng.uniform(2.1, 3.2),
-        waist=rng.uniform(0, 0.1),
+        waist=rng.uniform(0.01, 0.1),
         notch=rng.uniform(0, 0.12),
         spur=rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0,
         concavity_mm=rng.uniform(0.6, 3.8) * scale,

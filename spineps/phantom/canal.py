@@ -52,7 +52,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     stack = canvas.stack
     ceiling = float(stack.top[C1] - rng.uniform(0, 14))
     floor = float(stack.sacrum_top + rng.uniform(0.15, 0.5) * (stack.sacrum_end - stack.sacrum_top))
-    patch = canvas.patch((ceiling - 60, floor), (-4, 60), (-22 * scale - 4, 22 * scale + 4), 0.0)
+    patch = canvas.patch((ceiling - 14, floor), (-4, 60), (-22 * scale - 4, 22 * scale + 4), 0.0)
     if patch.index.size == 0:
         return
     sac, centre = _sac(rng, canvas, patch, disease, (floor, drift))
@@ -149,6 +149,22 @@ def _paint_cauda(rng: np.random.Generator, canvas: Canvas, patch: Patch, place: 
     wave = canvas.noise(rng, 22.0).reshape(-1)[patch.index]
     strands = np.cos(patch.u * rng.uniform(1, 2.2) + wave) * np.cos(patch.v * rng.uniform(0.7, 1.6) - wave)
     canvas.fill(patch.where(place & bundle & (strands > rng.uniform(-0.2, 0.6))), Tissue.NERVE_ROOT)
+
+
+def paint_vertebral_arteries(rng: np.random.Generator, canvas: Canvas) -> None:
+    """The arteries that run up through the transverse processes of C6 to C1."""
+    stack = canvas.stack
+    stop = float(np.interp(C7, stack.positions, stack.top))
+    patch = canvas.patch((stack.top[C1] - 4, stop), (-12, 22), (-34, 34), 0.0)
+    if patch.index.size == 0:
+        return
+    patch = patch.where(canvas.free(patch))
+    half_deep, half_wide = (patch_profile(stack.profile(name) / 2, patch) for name in ("depth", "canal_width"))
+    for side in (-1, 1):
+        radius, out = rng.uniform(1.4, 2.8), rng.uniform(4.5, 7)
+        near = (patch.u - half_deep + 1) ** 2 + (side * patch.v - half_wide - np.float32(out)) ** 2
+        canvas.fill(patch.where(near < (radius + 1) ** 2), Tissue.DEEP_FAT)
+        canvas.fill(patch.where(near < radius**2), Tissue.VESSEL_DARK)
 
 
 def paint_roots(rng: np.random.Generator, canvas: Canvas) -> None:

@@ -151,6 +151,10 @@ class Canvas:
         """Height in the body (the coordinate ``down``) of a level index."""
         return float(self.line.point(self.stack.at_level(level))[1])
 
+    def course(self, down: Matrix) -> tuple[Matrix, Matrix]:
+        """Posterior and right position (mm, the centreline's coordinates) of the smoothed spine at heights ``down``."""
+        return _smooth_course(self.line, down)
+
     def body_box(self, centre: tuple[float, float, float], radius_mm: float) -> tuple[slice, slice, slice]:
         """A box of voxels that holds a ball around a point (behind, down, to the right of the spine; mm)."""
         back, down, side = centre

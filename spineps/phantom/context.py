@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from spineps.geometry import FloatArray
 from spineps.phantom.canvas import Canvas, Mask
 from spineps.phantom.fields import lookup
 from spineps.phantom.morphometry import C7, L1, SACRUM_LEVEL, T1
+from spineps.phantom.soft import paint_soft_tissue
 from spineps.phantom.tissues import Tissue
 
 # Outline of the trunk in mm from the spine, at level indices (head, C3, C7, T4, T10, L3, S1, S5).
@@ -36,7 +38,7 @@ _SOFT_SHARES: Final = (0.2, 0.17, 0.15, 0.14, 0.1, 0.1, 0.06, 0.04, 0.04)
 
 
 def paint_context(rng: np.random.Generator, canvas: Canvas, scale: float) -> None:
-    """Paint everything around the spine; bones are painted over it afterwards."""
+    """Paint everything around the spine, its ligaments and fat; bones are painted over it afterwards."""
     outline = _outline(rng, canvas, scale)
     _paint_back_muscles(rng, canvas)
     _paint_cavity(rng, canvas, outline, scale)
@@ -45,12 +47,14 @@ def paint_context(rng: np.random.Generator, canvas: Canvas, scale: float) -> Non
     _paint_head(rng, canvas, scale)
     _paint_vessels(rng, canvas, scale)
     _paint_ilium(rng, canvas, scale)
+    paint_soft_tissue(rng, canvas)
     _paint_skin(rng, canvas, outline)
 
 
-def _pick(rng: np.random.Generator) -> Tissue:
-    """A soft tissue of the cavities."""
-    return _SOFT[int(rng.choice(len(_SOFT), p=_SOFT_SHARES))]
+def _pick(rng: np.random.Generator, *, gas: bool = True) -> Tissue:
+    """A tissue of the cavities."""
+    tissue = _SOFT[int(rng.choice(len(_SOFT), p=_SOFT_SHARES))]
+    return tissue if gas or tissue is not Tissue.AIR else Tissue.DEEP_FAT
 
 
 def _storey(canvas: Canvas, values: tuple[float, ...]) -> FloatArray:
@@ -63,16 +67,35 @@ def _outline(rng: np.random.Generator, canvas: Canvas, scale: float) -> tuple[Fl
     """Depth below the skin in mm at each voxel (negative outside), and the thickness of subcutaneous fat there."""
     girth = scale * rng.uniform(0.85, 1.3)
     wave = 3 * canvas.noise(rng, 28.0)
-    behind = _storey(canvas, _BEHIND) * np.float32(scale * rng.uniform(0.88, 1.3)) + wave
+    fat = np.float32(rng.uniform(3, 26)) * (0.35 + np.clip((canvas.storey - 12) / 12, 0, 1))
+    behind = _storey(canvas, _BEHIND) * np.float32(scale * rng.uniform(0.88, 1.2)) + wave
+    behind = np.maximum(behind, _tips(canvas) + fat + np.float32(rng.uniform(3, 10)))
     before = _storey(canvas, _BEFORE) * np.float32(girth) + wave
     beside = _storey(canvas, _BESIDE) * np.float32(scale * rng.uniform(0.9, 1.2))
     middle, half = (behind - before) / 2, (behind + before) / 2
     radius = np.sqrt(((canvas.back - middle) / half) ** 2 + (canvas.side / beside) ** 4)
     depth = (1 - radius) * half
-    fat = np.float32(rng.uniform(3, 26)) * (0.35 + np.clip((canvas.storey - 12) / 12, 0, 1))
     belly = np.float32(rng.uniform(0.4, 1.6))
     fat = np.where(canvas.back < 0, fat * belly, fat)
     return depth, fat
+
+
+def _tips(canvas: Canvas) -> FloatArray:
+    """How far behind the spine the spinous processes reach, at the height of each voxel."""
+    stack = canvas.stack
+    places = []
+    for index, centre in enumerate(stack.centre):
+        q = stack.sizes.of(index)
+        angle = np.deg2rad(q.spinous_angle)
+        rear = q.canal_centre + q.canal_depth / 2 + 5 + q.spinous_length * np.cos(angle)
+        places.append(canvas.line.point(float(centre + 0.5 * q.height + q.spinous_length * np.sin(angle)), float(rear)))
+    tips = np.array(places)
+    down = np.maximum.accumulate(tips[:, 1] + np.arange(len(tips)) * 1e-3)
+    start, stop = down[0] - 60, down[-1] + 60
+    fine = np.arange(start, stop, 4.0)
+    back = np.interp(fine, down, tips[:, 0]) - canvas.course(fine)[0]
+    smooth = ndimage.gaussian_filter1d(ndimage.maximum_filter1d(back, 15), 4)
+    return lookup(smooth, canvas.down, float(start), 4.0)
 
 
 def _paint_skin(rng: np.random.Generator, canvas: Canvas, outline: tuple[FloatArray, FloatArray]) -> None:
@@ -80,7 +103,7 @@ def _paint_skin(rng: np.random.Generator, canvas: Canvas, outline: tuple[FloatAr
     shell = depth < fat
     canvas.tissue[shell] = Tissue.SUBCUTANEOUS_FAT
     if rng.random() < 0.5:
-        canvas.tissue[shell & (np.abs(canvas.noise(rng, 5.0)) < 0.06)] = Tissue.LIGAMENT
+        canvas.tissue[shell & (np.abs(canvas.noise(rng, 5.0)) < 0.03)] = Tissue.LIGAMENT
     canvas.tissue[depth < 1.6] = Tissue.SKIN
     canvas.tissue[depth < 0] = Tissue.AIR
 
@@ -102,11 +125,17 @@ def _paint_back_muscles(rng: np.random.Generator, canvas: Canvas) -> None:
 def _paint_cavity(rng: np.random.Generator, canvas: Canvas, outline: tuple[FloatArray, FloatArray], scale: float) -> None:
     """Chest, belly and pelvis in front of and beside the spine."""
     depth, fat = outline
-    half = canvas.along(canvas.stack.profile("depth")) / 2
-    front = (canvas.u < -half - np.float32(rng.uniform(1, 3))) | ((np.abs(canvas.side) > 34 * scale) & (canvas.back < 8))
+    deep = canvas.along(canvas.stack.profile("depth")) / 2 + np.float32(rng.uniform(1.5, 5))
+    wide = canvas.along(canvas.stack.profile("width")) / 2 + np.float32(rng.uniform(2, 9)) + 2 * canvas.noise(rng, 9.0)
+    around = (canvas.u / deep) ** 2 + (canvas.v / wide) ** 2 > 1
+    rear = (
+        np.float32(rng.uniform(-8, 10)) + 6 * canvas.noise(rng, 22.0) + np.float32(rng.uniform(-0.1, 0.5)) * np.abs(canvas.side)
+    )
+    front = around & (canvas.u < rear) & (canvas.back < rear + 14)
     inner = front & (depth > fat + np.float32(rng.uniform(6, 18)))
-    chest = inner & (canvas.storey >= T1 - 0.5) & (canvas.storey < L1 - 0.5)
-    belly = inner & (canvas.storey >= L1 - 0.5)
+    dome = canvas.storey - _diaphragm(rng, canvas, scale)
+    chest = inner & (canvas.storey >= T1 - 0.5 + 0.3 * canvas.noise(rng, 28.0)) & (dome < 0)
+    belly = inner & (dome >= 0)
     canvas.tissue[belly] = Tissue.DEEP_FAT if rng.random() < 0.6 else _pick(rng)
     _paint_layers(rng, canvas, belly)
     for _ in range(int(rng.integers(25, 60))):
@@ -118,17 +147,23 @@ def _paint_cavity(rng: np.random.Generator, canvas: Canvas, outline: tuple[Float
     _paint_chest(rng, canvas, chest, scale)
 
 
+def _diaphragm(rng: np.random.Generator, canvas: Canvas, scale: float) -> FloatArray:
+    """Level index of the diaphragm: low at the spine, domed in front of it and at both sides."""
+    rise = np.clip(-canvas.back * np.float32(1 / (45 * scale)), 0, 1) * np.float32(rng.uniform(0.5, 3.5))
+    return np.float32(L1 + rng.uniform(-1.2, 0.6)) - rise + 0.2 * canvas.noise(rng, 22.0)
+
+
 def _paint_layers(rng: np.random.Generator, canvas: Canvas, where: Mask) -> None:
     """Folded layers of tissue."""
     coarse, fine = canvas.noise(rng, 22.0), canvas.noise(rng, 9.0)
     for low in (-1.6, -0.7, 0.0, 0.6, 1.2):
         if rng.random() < 0.6:
             wave = coarse + 0.3 * fine
-            canvas.tissue[where & (wave > low) & (wave < low + rng.uniform(0.2, 0.8))] = _pick(rng)
+            canvas.tissue[where & (wave > low) & (wave < low + rng.uniform(0.2, 0.8))] = _pick(rng, gas=False)
     if rng.random() < 0.4:
         phase = canvas.down * rng.uniform(0.15, 0.5) + canvas.back * rng.uniform(-0.3, 0.3) + 2 * coarse
         band = where & (canvas.noise(rng, 28.0) > rng.uniform(0, 1))
-        canvas.tissue[band & (np.sin(phase) > 0)] = _pick(rng)
+        canvas.tissue[band & (np.sin(phase) > 0)] = _pick(rng, gas=False)
 
 
 def _blob(
@@ -246,9 +281,6 @@ def _paint_chest(rng: np.random.Generator, canvas: Canvas, where: Mask, scale: f
     radius = radius + 0.1 * canvas.noise(rng, 22.0)[box]
     tissue[where[box] & (radius < 1)] = Tissue.MUSCLE
     tissue[where[box] & (radius < 0.72)] = Tissue.VESSEL_DARK if rng.random() < 0.6 else Tissue.VESSEL_BRIGHT
-    if rng.random() < 0.4:
-        low = canvas.storey > rng.uniform(16, 18.5) + canvas.back / 60
-        canvas.tissue[where & low] = Tissue.ORGAN_A
 
 
 def _paint_psoas(rng: np.random.Generator, canvas: Canvas, scale: float) -> None:
@@ -267,15 +299,18 @@ def _paint_psoas(rng: np.random.Generator, canvas: Canvas, scale: float) -> None
 def _paint_neck(rng: np.random.Generator, canvas: Canvas, scale: float) -> None:
     """Longus muscles, pharynx and airway, gullet, thyroid and the large vessels of the neck."""
     half = canvas.along(canvas.stack.profile("depth")) / 2
-    neck = canvas.storey < T1 + 0.6
+    neck = canvas.storey < T1 + 0.6 + 0.4 * canvas.noise(rng, 22.0)
     gap = half + np.float32(rng.uniform(3, 8) * scale)
     front = neck & (canvas.u < -half)
     canvas.tissue[front] = Tissue.MUSCLE if rng.random() < 0.6 else Tissue.DEEP_FAT
     _paint_layers(rng, canvas, front & (canvas.u < -gap))
     canvas.tissue[front & (canvas.u > -gap)] = Tissue.MUSCLE
     wide = np.float32(rng.uniform(5, 13) * scale)
-    airway = neck & (np.abs(canvas.side) < wide) & (canvas.u < -gap - np.float32(rng.uniform(1, 10)))
-    airway &= canvas.u > -gap - np.float32(rng.uniform(14, 26) * scale)
+    deep, place = np.float32(rng.uniform(6, 13) * scale), gap + np.float32(rng.uniform(7, 20) * scale)
+    oval = ((canvas.side + 2 * canvas.noise(rng, 22.0)) / wide) ** 2 + (
+        (canvas.u + place + 2 * canvas.noise(rng, 9.0)) / deep
+    ) ** 2
+    airway = neck & (oval < 1)
     canvas.tissue[airway] = Tissue.AIR
     for side in (-1, 1):
         for tissue in (Tissue.VESSEL_DARK, Tissue.VESSEL_DARK if rng.random() < 0.5 else Tissue.VESSEL_BRIGHT):
@@ -294,8 +329,6 @@ def _paint_head(rng: np.random.Generator, canvas: Canvas, scale: float) -> None:
     head = canvas.down < top
     if not head.any():
         return
-    skull = head & (canvas.back > -14 * scale)
-    canvas.tissue[skull] = Tissue.CSF
     centre = (22.0 * scale, top - 62 * scale, 0.0)
     box, radius = _blob(canvas, centre, (62 * scale, 60 * scale, 62 * scale))
     tissue = canvas.tissue[box]

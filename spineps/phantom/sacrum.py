@@ -145,7 +145,7 @@ def _foramina(patch: Patch, shape: _Profiles, length: float, k: float) -> Mask:
     """The four pairs of holes between the segments, at the side of the bodies."""
     holes: NDArray[np.bool_] = np.zeros(patch.u.shape, dtype=np.bool_)
     for number, edge in enumerate(SEGMENT_EDGES[1:5]):
-        radius = np.float32((4.6 - 0.7 * number) * k)
+        radius = np.float32((3.9 - 0.5 * number) * k)
         lateral = shape.width / 2 + radius * 0.5
         holes |= (np.abs(patch.v) - lateral) ** 2 + (patch.w - np.float32(edge * length + 2)) ** 2 < radius**2
     return holes

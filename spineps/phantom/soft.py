@@ -17,17 +17,20 @@ def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
     half = canvas.along(stack.profile("depth")) / 2
     deep, wide = canvas.along(stack.profile("canal_depth")) / 2, canvas.along(stack.profile("canal_width")) / 2
     middle = half + deep - np.float32(0.4)
-    spine = canvas.s > np.float32(stack.top[C1] - 4)
+    low = stack.sacrum_top + 0.85 * (stack.sacrum_end - stack.sacrum_top)
+    spine = (canvas.s > np.float32(stack.top[C1] - 4)) & (canvas.s < np.float32(low))
     lateral = np.abs(canvas.v)
     behind = canvas.u - middle - deep
     length = canvas.along(stack.profile("spinous_length"))
+    length = np.where(canvas.s < np.float32(stack.sacrum_top + 5), length, np.float32(4))
     _paint_interspinous(rng, canvas, (behind, length))
     ring = ((canvas.u - middle) / (deep + 1.5)) ** 2 + (canvas.v / (wide + 1.5)) ** 2
     canvas.tissue[(ring < 1.3) & spine] = Tissue.EPIDURAL_FAT if rng.random() < 0.85 else Tissue.LIGAMENT
-    foramen = (
-        (np.abs(canvas.u - middle + 1) < deep * 0.95) & (lateral > wide) & (lateral < wide + np.float32(rng.uniform(12, 22)))
-    )
-    canvas.tissue[foramen & (canvas.level > 1)] = Tissue.EPIDURAL_FAT if rng.random() < 0.7 else Tissue.DEEP_FAT
+    reach = np.float32(rng.uniform(9, 20)) + 4 * canvas.noise(rng, 9.0)
+    oval = ((canvas.u - middle + 1) / (deep * 1.05)) ** 2 + (np.maximum(lateral - wide, 0) / reach) ** 2
+    foramen = (oval < 1) & (lateral > wide)
+    foramen &= (canvas.level > 1) & (canvas.s < np.float32(stack.sacrum_top - 2))
+    canvas.tissue[foramen] = Tissue.EPIDURAL_FAT if rng.random() < 0.7 else Tissue.DEEP_FAT
     _paint_long_ligaments(rng, canvas, (half, spine))
     flavum = (canvas.u > middle + 0.55 * deep) & (behind < 4) & (lateral < wide + 2) & (ring > 1) & spine
     canvas.tissue[flavum & (canvas.noise(rng, 5.0) < 0.8)] = Tissue.LIGAMENT
@@ -38,7 +41,8 @@ def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
 
 def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[np.ndarray, np.ndarray]) -> None:
     behind, length = reach
-    sheet = (np.abs(canvas.v) < rng.uniform(1.5, 4)) & (behind > 0) & (behind < length + 3)
+    sheet = (np.abs(canvas.v) < rng.uniform(1.5, 4)) & (behind > 0) & (behind < length + 3 + 2 * canvas.noise(rng, 9.0))
+    sheet &= canvas.s < np.float32(canvas.stack.sacrum_end)
     choices = (Tissue.LIGAMENT, Tissue.SUBCUTANEOUS_FAT, Tissue.DEEP_FAT, Tissue.MUSCLE)
     canvas.tissue[sheet] = choices[int(rng.choice(4, p=(0.2, 0.35, 0.3, 0.15)))]
     patchy = sheet & (canvas.noise(rng, 5.0) > rng.uniform(0, 1.2))

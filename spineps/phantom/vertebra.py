@@ -6,14 +6,14 @@ short and belongs to the arch, the superior articular process starts at the pedi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from spineps.geometry import FloatArray
 from spineps.labels import Structure
-from spineps.phantom.canvas import Canvas, Patch
+from spineps.phantom.canvas import Canvas, Mask, Patch
 from spineps.phantom.fields import Point, Rounding, capsule, ellipsoid, factor
 from spineps.phantom.morphometry import C1, C2, C7, Level, Sizes
 from spineps.phantom.tissues import Tissue
@@ -41,18 +41,21 @@ class BoneStyle:
         The same of articular and costal processes, of the arch, and of spinous processes, relative to the bodies'.
     lamina_mm : float
         Half thickness of laminae.
+    arch_slope : float
+        How far lumbar arches hang down, in mm a mm behind the body.
     """
 
     scale: float
     cortex_mm: float
     cortex_factors: tuple[float, float, float]
     lamina_mm: float
+    arch_slope: float
 
 
 def draw_bone_style(rng: np.random.Generator, scale: float) -> BoneStyle:
     """One person's bone style."""
     factors = (rng.uniform(1, 2.8), rng.uniform(1, 2), rng.uniform(0.7, 1.4))
-    return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, rng.uniform(2.5, 3.6) * scale)
+    return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, rng.uniform(2.5, 3.6) * scale, rng.normal(0.22, 0.06))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +146,11 @@ def draw_joint(rng: np.random.Generator, upper: tuple[Level, Sizes], lower: Size
     gap = float(rng.uniform(0.3, 1.8))
     if level.lumbar or level.position == 18:
         low = float(np.clip(level.position - 20, 0, 4))
-        angle = np.deg2rad(rng.normal(36 + 5 * low, 9))
+        angle = np.deg2rad(rng.normal(28 + 5 * low, 8))
         normal = (float(np.sin(angle)), -float(np.cos(angle)), 0.0)
-        v = wide + (1.6 + 0.9 * low + rng.normal(0, 1)) * scale
+        v = wide + (0.8 + 1.0 * low + rng.normal(0, 1)) * scale
         return Joint(
-            centre + 0.3 * deep + rng.normal(0, 1), v, top + 0.13 * below.height + rng.normal(0, 1), normal, 7.5 * scale, gap
+            centre + 0.18 * deep + rng.normal(0, 1), v, top + 0.15 * below.height + rng.normal(0, 1), normal, 7.5 * scale, gap
         )
     if level.thoracic or level.position == C7:
         tilt = np.deg2rad(rng.normal(18, 6))
@@ -165,12 +168,20 @@ class _Parts:
         self.patch = patch
         self.depth = np.full(patch.u.shape, np.float32(1e3))
         self.owner = np.zeros(patch.u.shape, dtype=np.uint8)
+        self.space = np.zeros(patch.u.shape, dtype=np.bool_)
 
     def add(self, distance: FloatArray, structure: Structure, bias: float = 0.0) -> None:
         """Add a part by its signed distance; a positive ``bias`` gives way to others."""
         nearer = distance + np.float32(bias) < self.depth
         self.depth[nearer] = distance[nearer] + np.float32(bias)
         self.owner[nearer] = structure
+
+    def absorb(self, parts: _Parts, chosen: Mask) -> None:
+        """Take over the parts collected on the chosen voxels."""
+        nearer = parts.depth < self.depth[chosen]
+        self.depth[chosen] = np.where(nearer, parts.depth, self.depth[chosen])
+        self.owner[chosen] = np.where(nearer, parts.owner, self.owner[chosen])
+        self.space[chosen] |= parts.space
 
     def capsule(
         self, structure: Structure, ends: tuple[Point, Point], radii: tuple[float, float], axes: Rounding = (1.0, 1.0, 1.0)
@@ -181,42 +192,41 @@ class _Parts:
 
 def paint_arch(rng: np.random.Generator, canvas: Canvas, site: Site, style: BoneStyle) -> None:
     """Paint arch and processes of one vertebra (C1 as bone without a label), never over what is labelled already."""
-    q = site.sizes
-    reach = q.height * 1.7 + 12
-    spinous_drop = q.spinous_length * np.sin(np.deg2rad(max(0.0, q.spinous_angle))) + 8
-    s_range = (site.centre - reach, site.centre + max(reach, 0.45 * q.height + spinous_drop + q.spinous_height / 2))
-    span = min(_REACH_MM, q.transverse_span + 8)
-    patch = canvas.patch(
-        s_range, (-q.depth * 0.5, q.canal_centre + q.canal_depth / 2 + q.spinous_length + 14), (-span, span), site.centre
-    )
+    patch = _arch_patch(canvas, site, style)
     if patch.index.size == 0:
         return
-    patch = patch.where((patch.u > q.depth * 0.12) | (np.abs(patch.v) > q.width * 0.3))
-    patch = patch.where(canvas.free(patch))
-    depth = np.full(patch.u.shape, np.float32(1e3))
-    owner = np.zeros(patch.u.shape, dtype=np.uint8)
+    whole = _Parts(patch)
     for side in (LEFT, RIGHT):
         half = side * patch.v > -7
         parts = _Parts(patch.where(half))
         _add_side(rng, parts, site, style, side)
-        nearer = parts.depth < depth[half]
-        depth[half] = np.where(nearer, parts.depth, depth[half])
-        owner[half] = np.where(nearer, parts.owner, owner[half])
-    middle = np.abs(patch.v) < q.spinous_thickness + 4
+        whole.absorb(parts, half)
+    middle = np.abs(patch.v) < site.sizes.spinous_thickness + 4
     parts = _Parts(patch.where(middle))
     _add_spinous(rng, parts, site, style)
-    nearer = parts.depth < depth[middle]
-    depth[middle] = np.where(nearer, parts.depth, depth[middle])
-    owner[middle] = np.where(nearer, parts.owner, owner[middle])
-    canal = ((patch.u - q.canal_centre) / (q.canal_depth / 2 + 0.3)) ** 2 + (patch.v / (q.canal_width / 2 + 0.3)) ** 2 > 1
-    _commit(rng, canvas, site, style, (patch.where(canal), depth[canal], owner[canal]))
+    whole.absorb(parts, middle)
+    _commit(rng, canvas, site, style, whole)
 
 
-def _commit(
-    rng: np.random.Generator, canvas: Canvas, site: Site, style: BoneStyle, bone: tuple[Patch, FloatArray, np.ndarray]
-) -> None:
-    """Write the collected parts with their cortex and what surrounds them."""
-    patch, depth, owner = bone
+def _arch_patch(canvas: Canvas, site: Site, style: BoneStyle) -> Patch:
+    """The unlabelled voxels around a vertebra's arch, the canal left out; lumbar arches hang down from their bodies."""
+    q = site.sizes
+    reach = q.height * 1.7 + 12
+    spinous_drop = q.spinous_length * np.sin(np.deg2rad(max(0.0, q.spinous_angle))) + 8
+    s_range = (site.centre - reach, site.centre + max(reach, 0.7 * q.height + spinous_drop + q.spinous_height / 2))
+    span = min(_REACH_MM, q.transverse_span + 8)
+    rear = q.canal_centre + q.canal_depth / 2 + q.spinous_length + 14
+    patch = canvas.patch(s_range, (-q.depth * 0.5, rear), (-span, span), site.centre)
+    canal = ((patch.u - q.canal_centre) / (q.canal_depth / 2 + 0.3)) ** 2 + (patch.v / (q.canal_width / 2 + 0.3)) ** 2
+    around = (patch.u > q.depth * 0.12) | (np.abs(patch.v) > q.width * 0.3) | (site.level.position == C1)
+    patch = patch.where(around & (canal > 1) & canvas.free(patch))
+    slope = style.arch_slope * float(np.interp(site.level.position, (16, 20), (0, 1)))
+    return replace(patch, w=patch.w - np.float32(slope) * np.maximum(patch.u - np.float32(q.depth / 2), 0))
+
+
+def _commit(rng: np.random.Generator, canvas: Canvas, site: Site, style: BoneStyle, parts: _Parts) -> None:
+    """Write the collected parts with their cortex and the joint spaces."""
+    patch, depth, owner = parts.patch, parts.depth, parts.owner
     inside = depth < 0
     process, arch, spinous = style.cortex_factors
     table = np.full(256, process)
@@ -225,13 +235,11 @@ def _commit(
     marrow = np.where(depth > -cortex, np.uint8(Tissue.CORTICAL_BONE), np.uint8(Tissue.POSTERIOR_MARROW))
     shell = (depth >= 0) & (depth < style.cortex_mm * 0.6)
     canvas.fill(patch.where(shell), Tissue.CORTICAL_BONE)
-    articular = (owner >= Structure.SUPERIOR_ARTICULAR_LEFT) & (owner <= Structure.INFERIOR_ARTICULAR_RIGHT)
-    rim = articular & (depth >= 0) & (depth < rng.uniform(0.3, 1.2))
-    canvas.fill(patch.where(rim), Tissue.JOINT if rng.random() < 0.5 else Tissue.CORTICAL_BONE)
-    bone_patch = patch.where(inside)
-    canvas.fill(bone_patch, marrow[inside])
+    canvas.fill(patch.where(parts.space & ~inside), Tissue.JOINT if rng.random() < 0.6 else Tissue.CORTICAL_BONE)
+    bone = patch.where(inside)
+    canvas.fill(bone, marrow[inside])
     if site.level.position > C1:
-        canvas.label(bone_patch, owner[inside], site.level.instance)
+        canvas.label(bone, owner[inside], site.level.instance)
 
 
 def _add_side(rng: np.random.Generator, parts: _Parts, site: Site, style: BoneStyle, side: int) -> None:
@@ -261,15 +269,15 @@ def _add_lumbar(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         (pedicle / 2, pedicle / 2),
         (1.0, 1.0, max(1.0, tall)),
     )
-    pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.34 - 0.08 * low) * h)
+    pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.4 - 0.08 * low) * h)
     parts.capsule(Structure.ARCUS, ((c + 1, side * (lateral - 0.5), 0.04 * h), pars), (4.2 * k, 3.8 * k))
     lamina = style.lamina_mm
     height = (0.24 - 0.07 * low) * h / lamina
     parts.capsule(
         Structure.ARCUS,
         (
-            (c + 0.42 * q.canal_depth, side * (half - 1), (0.32 - 0.06 * low) * h),
-            (rear + lamina + 1, 0.0, (0.52 - 0.06 * low) * h),
+            (c + 0.42 * q.canal_depth, side * (half - 1), (0.37 - 0.06 * low) * h),
+            (rear + lamina + 1, 0.0, (0.58 - 0.06 * low) * h),
         ),
         (lamina, lamina),
         (1.0, 1.0, max(1.0, height)),
@@ -371,45 +379,45 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
     jitter = factor(rng, 0.1)
     if site.above is not None and level.position > C2:
         joint = site.above
-        shape, low, high = _facet_shape(joint)
+        shape, off = _facet_shape(joint)
         if level.lumbar:
             lateral = half + q.pedicle_width / 2
-            base: Point = (c + 0.28 * q.canal_depth, side * (lateral + 0.3), 0.0)
+            base: Point = (c + 0.32 * q.canal_depth, side * (lateral + 0.5), 0.02 * h)
             thick = 5.5 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.34 * q.canal_depth, side * (half + 1.0), -0.16 * h), 4.4 * k * jitter
         else:
             base, thick = (c - 0.08 * q.canal_depth, side * (half + 4.2 * k), 0.0), 5.2 * k * jitter
-        end = joint.beside(-(thick * low + joint.gap_mm / 2), -0.35 * joint.half_mm, site.centre, side)
+        end = joint.beside(-(thick * off + joint.gap_mm / 2), -0.35 * joint.half_mm, site.centre, side)
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.86), shape)
         if level.lumbar:
-            mammillary = (base[0] + 5.5 * k, side * (abs(base[1]) + 1.5), -0.18 * h)
-            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (5 * k, 4.4 * k, 6.5 * k)))
+            mammillary = (base[0] + 7.5 * k, side * (abs(base[1]) + 1.5), -0.16 * h)
+            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (5.6 * k, 4.6 * k, 7 * k)))
         cut = joint.height_above(parts.patch, site.centre, side) + np.float32(joint.gap_mm / 2)
         parts.add(np.maximum(distance, cut), _SUPERIOR[side], 0.25)
-        _ = high
     if site.below is not None:
         joint = site.below
-        shape, low, high = _facet_shape(joint)
+        shape, off = _facet_shape(joint)
         if level.lumbar:
-            base, thick = (c + 0.45 * q.canal_depth, side * (joint.v - 4.5 * k), 0.48 * h), 5.3 * k * jitter
+            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 5.5 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.5 * q.canal_depth + 2.5, side * (joint.v - 1.5), 0.22 * h), 4.2 * k * jitter
         else:
             base, thick = (c + 0.08 * q.canal_depth, side * (half + 4.2 * k), 0.1 * h), 5.2 * k * jitter
-        end = joint.beside(thick * high + joint.gap_mm / 2, 0.45 * joint.half_mm, site.centre, side)
+        end = joint.beside(thick * off + joint.gap_mm / 2, 0.45 * joint.half_mm, site.centre, side)
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.85), shape)
         cut = np.float32(joint.gap_mm / 2) - joint.height_above(parts.patch, site.centre, side)
         parts.add(np.maximum(distance, cut), _INFERIOR[side], 0.25)
+        parts.space |= (np.abs(cut - joint.gap_mm / 2) < joint.gap_mm / 2 + 0.3) & (distance < 1.5)
 
 
-def _facet_shape(joint: Joint) -> tuple[Rounding, float, float]:
-    """Cross-section of articular processes at a joint, and how far below and above its plane their axes lie."""
+def _facet_shape(joint: Joint) -> tuple[Rounding, float]:
+    """Cross-section of articular processes at a joint, and how far from its plane their axes lie."""
     if joint.normal[1] != 0:
-        return (0.95, 0.95, 1.0), 0.8, 0.8
+        return (0.95, 0.95, 1.0), 0.8
     if joint.normal[2] > -0.5:
-        return (0.62, 1.25, 1.0), 0.55, 0.55
-    return (1.0, 1.15, 0.9), 0.5, 0.5
+        return (0.62, 1.25, 1.0), 0.55
+    return (1.0, 1.15, 0.9), 0.5
 
 
 def _add_spinous(rng: np.random.Generator, parts: _Parts, site: Site, style: BoneStyle) -> None:
@@ -418,7 +426,7 @@ def _add_spinous(rng: np.random.Generator, parts: _Parts, site: Site, style: Bon
         return
     angle = np.deg2rad(q.spinous_angle)
     rear = q.canal_centre + q.canal_depth / 2 + style.lamina_mm + 1.5
-    drop = 0.3 * q.height if not site.level.lumbar else 0.56 * q.height
+    drop = 0.3 * q.height if not site.level.lumbar else 0.62 * q.height
     root: Point = (rear, 0.0, drop)
     tip: Point = (
         rear + q.spinous_length * float(np.cos(angle)),
