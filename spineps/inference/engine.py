@@ -6,7 +6,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from spineps.geometry import FloatArray, Shape, Spacing
 from spineps.networks.classes import one_hot_groups
 from spineps.zoo.card import ModelCard
 from spineps.zoo.store import Model
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16"})
 """CPU features with which bf16 convolutions are several times faster than fp32; without them they are slower."""
@@ -81,6 +83,12 @@ def thread_count(config: ComputeConfig) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def channels_last(network: _Network) -> _Network:
+    """Give a network the memory layout that CPU and GPU kernels prefer, in place."""
+    moved: _Network = network.to(memory_format=torch.channels_last_3d)
+    return moved
+
+
 class _TorchNetwork:
     """A network on its device, in its precision, with the channels-last layout that CPU and GPU kernels prefer."""
 
@@ -89,9 +97,8 @@ class _TorchNetwork:
         self.engine = choose_engine(config)
         if self.engine.device.type == "cpu":
             torch.set_num_threads(thread_count(config))
-        self._network: nn.Module = model.network.to(
-            device=self.engine.device, dtype=self.engine.dtype, memory_format=torch.channels_last_3d
-        )
+        placed = model.network.to(device=self.engine.device, dtype=self.engine.dtype)
+        self._network: nn.Module = channels_last(placed)
 
     @property
     def spacing_mm(self) -> Spacing:

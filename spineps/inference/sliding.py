@@ -69,7 +69,7 @@ def probabilities(
         if mirror:
             flipped = predictor(padded[window][None, :, :, ::-1])[0]
             scores = 0.5 * (scores + flipped[_mirrored_channels(predictor.labels)][..., ::-1])
-        total[(slice(None), *window)] += scores * weight
+        total[:, window[0], window[1], window[2]] += scores * weight
         weights[window] += weight
         if progress is not None:
             progress(done, len(windows))

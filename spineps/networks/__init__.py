@@ -6,6 +6,8 @@ from typing import Final
 
 from spineps.networks.unet import InstanceUNet, SemanticUNet
 
+BundledNetwork = SemanticUNet | InstanceUNet
+
 BUNDLED_NETWORKS: Final[dict[str, type[SemanticUNet] | type[InstanceUNet]]] = {
     "SemanticUNet": SemanticUNet,
     "InstanceUNet": InstanceUNet,

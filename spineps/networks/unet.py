@@ -42,9 +42,8 @@ class ConvBlock(nn.Sequential):
     """Convolution, normalisation and leaky ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: Triple = (3, 3, 3), stride: Triple = (1, 1, 1)) -> None:
-        padding = [(k - 1) // 2 for k in kernel]
-        if stride == kernel:
-            padding = [0, 0, 0]
+        same = tuple((k - 1) // 2 for k in kernel)
+        padding: Triple = (0, 0, 0) if stride == kernel else (same[0], same[1], same[2])
         super().__init__(
             nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False),
             InstanceNorm(channels_out),
@@ -120,7 +119,7 @@ class SemanticUNet(nn.Module):
 
     def __init__(self, classes: int = 15, fine_width: int = 32, widths: Sequence[int] = (32, 64, 128, 160)) -> None:
         super().__init__()
-        self.input_channels = 1
+        self.input_channels: int = 1
         self.embed = nn.Sequential(
             nn.Conv3d(1, widths[0], (4, 4, 1), IN_PLANE, (1, 1, 0), bias=False),
             InstanceNorm(widths[0]),

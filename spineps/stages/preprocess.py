@@ -89,7 +89,8 @@ def normalise(image: FloatArray) -> FloatArray:
             "the image is constant between its 0.5 and 99.5 percentile.",
             remedy="Check that the file holds an image.",
         )
-    return ((clipped - clipped.mean()) / deviation).astype(np.float32)
+    scaled: FloatArray = ((clipped - clipped.mean()) / deviation).astype(np.float32)
+    return scaled
 
 
 def correct_bias_field(image: FloatArray, geometry: Geometry) -> FloatArray:
@@ -115,7 +116,8 @@ def correct_bias_field(image: FloatArray, geometry: Geometry) -> FloatArray:
         return_bias_field=True,
     ).numpy()
     fine: FloatArray = resample(field.astype(np.float32), coarse_grid, geometry, order=1)
-    return (shifted / np.maximum(fine, 1e-3)).astype(np.float32)
+    corrected: FloatArray = (shifted / np.maximum(fine, 1e-3)).astype(np.float32)
+    return corrected
 
 
 def _percentiles(image: FloatArray, percentiles: tuple[float, ...]) -> Any:

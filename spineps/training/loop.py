@@ -7,7 +7,7 @@ import json
 import math
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from spineps.config import ComputeConfig
-from spineps.inference.engine import choose_engine, thread_count
+from spineps.inference.engine import channels_last, choose_engine, thread_count
 from spineps.io import atomic
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
 from spineps.training.losses import cross_entropy_and_dice, dice_counts
@@ -91,7 +91,8 @@ def train(config: TrainConfig, report: Report) -> ModelCard:
     """
     config.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, report)
-    stream = trainer.task.stream(config.pool or config.out / "pool", seed=config.seed + trainer.step, workers=config.workers)
+    pool = config.pool or config.out / "pool"
+    stream = trainer.task.stream(pool, seed=config.seed, workers=config.workers, state=trainer.stream_state)
     try:
         trainer.run(stream)
     finally:
@@ -112,11 +113,12 @@ class Trainer:
         self.network = self.task.network()
         if config.warm_start is not None:
             self.network.load_state_dict(load_model(config.warm_start).network.state_dict())
-        self.network.to(self.engine.device, memory_format=torch.channels_last_3d)
+        channels_last(self.network.to(self.engine.device))
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), config.rate or self.task.learning_rate, weight_decay=1e-4)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.first_step = 0
+        self.stream_state: dict[str, Any] | None = None
         self.validation = self._validation_samples()
         if config.resume and self.checkpoint.is_file():
             self._resume()
@@ -157,7 +159,7 @@ class Trainer:
                 logits = self.network(image)
         loss = cross_entropy_and_dice(logits, target)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
         self.optimizer.step()
         self.step += 1
@@ -180,7 +182,7 @@ class Trainer:
 
     def save(self, stream: Stream) -> None:
         """Validate, write the checkpoint, and export the model if it got better."""
-        facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "seeds": stream.seeds()}
+        facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "stream": stream.state()}
         write_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer, facts=facts)
         self._seeds = stream.seeds()
         self.export_if_better()
@@ -194,14 +196,14 @@ class Trainer:
         self._log({"step": self.step, "seconds": round(self.seconds), "dice": mean, "classes": [round(d, 4) for d in dice]})
         if mean > self.best:
             self.best = mean
-            network = copy.deepcopy(self.average).to("cpu", memory_format=torch.contiguous_format)
+            network = copy.deepcopy(self.average).to("cpu")
             self.card = export_model(folder, network, self.task.card_facts() | {"training": self._origin(dice)})
         return self.card
 
     def _resume(self) -> None:
         facts = read_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer)
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
-        self.first_step = self.step
+        self.first_step, self.stream_state = self.step, facts["stream"]
         self.report(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
 
     def _validation_samples(self) -> list[Sample]:
@@ -246,10 +248,12 @@ class Trainer:
             "engine": self.engine.name,
             "warm_start": self.config.warm_start.name if self.config.warm_start else None,
             "validation_seeds": [VALIDATION_SEED, VALIDATION_SEED + VALIDATION_VOLUMES - 1],
-            "validation_dice": {str(k): round(d, 4) for k, d in zip(self.task.labels()[1:], dice, strict=True) if not math.isnan(d)},
+            "validation_dice": {
+                str(label): round(d, 4) for label, d in zip(self.task.labels()[1:], dice, strict=True) if not math.isnan(d)
+            },
         }
 
-    _seeds: tuple[int, ...] = ()
+    _seeds: Sequence[int] = ()
     card: ModelCard
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from spineps.networks import BundledNetwork
 
 from spineps.io import atomic
 from spineps.zoo.card import ModelCard
@@ -16,7 +16,7 @@ from spineps.zoo.golden import make_golden
 from spineps.zoo.store import CARD, WEIGHTS
 
 
-def export_model(folder: Path, network: nn.Module, facts: dict[str, Any]) -> ModelCard:
+def export_model(folder: Path, network: BundledNetwork, facts: dict[str, Any]) -> ModelCard:
     """Write a network to a model folder: weights in bf16, and the card with their hash and golden vector.
 
     Parameters

@@ -14,7 +14,7 @@ from spineps.errors import ErrorCode, ModelError
 from spineps.zoo.card import Kind, ModelCard
 
 if TYPE_CHECKING:
-    from torch import nn
+    from spineps.networks import BundledNetwork
 
 CARD: Final = "card.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -26,7 +26,7 @@ class Model:
     """A network with its card, in fp32 on the CPU, ready for an engine."""
 
     card: ModelCard
-    network: nn.Module
+    network: BundledNetwork
 
 
 def bundled_folder(kind: Kind) -> Path:
