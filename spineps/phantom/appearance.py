@@ -24,7 +24,9 @@ WHITE_QUANTILE: Final = 0.995
 """The brightest voxels that are scaled to 1."""
 MAX_INTENSITY: Final = 1.3
 _SLICE_THICKNESS_MM: Final = (0.8, 5.0)
-_STREAK_CELL_MM: Final = (4.0, 30.0, 5.0)
+_POINT_SPREAD_VOX: Final = (0.4, 0.95)
+"""Sigma of the in-plane point spread; below it edges are jagged as no scanner makes them."""
+_STREAK_CELL_MM: Final = (4.0, 18.0, 5.0)
 """Fat between muscle fibres lies in strands along the spine."""
 _PATCHY_CELL_MM: Final = (14.0, 14.0, 14.0)
 
@@ -137,8 +139,8 @@ def _true_signal(
     metal = index == Tissue.METAL
     if bool(metal.any()):
         image = metal_void(image, metal, spacing_mm, rng)
-    sharpness = rng.uniform(0.3, 0.85)
-    return blur(image.clamp_(min=0), (sharpness * rng.uniform(0.8, 1.25), sharpness, 0.0)), signal.mean
+    sigma_vox = rng.uniform(*_POINT_SPREAD_VOX)
+    return blur(image.clamp_(min=0), (sigma_vox * rng.uniform(0.8, 1.25), sigma_vox, 0.0)), signal.mean
 
 
 def _texture(rng: np.random.Generator, shape: tuple[int, ...], spacing_mm: Spacing) -> Tensor:
@@ -156,9 +158,9 @@ def _inhomogeneous(image: Tensor, index: Tensor, spacing_mm: Spacing, rng: np.ra
     if rng.random() < 0.7:
         patchy = smooth_field(rng, shape, [c / s for c, s in zip(_PATCHY_CELL_MM, spacing_mm, strict=True)])
         image = image * (1 + rng.uniform(0, 0.35) * patchy)
-    if rng.random() < 0.6:
+    if rng.random() < 0.8:
         strands = smooth_field(rng, shape, [c / s for c, s in zip(_STREAK_CELL_MM, spacing_mm, strict=True)])
-        gain = torch.exp(rng.uniform(0.1, 0.8) * strands)
+        gain = torch.exp(rng.uniform(0.1, 1.0) * strands)
         image = torch.where(index == Tissue.MUSCLE, image * gain, image)
     return image
 

@@ -20,8 +20,10 @@ from spineps.phantom.filters import blur, resize, smooth_field, white_noise
 Artefact = Callable[[Tensor, Spacing, np.random.Generator], Tensor]
 
 _BIAS_CELL_MM: Final = (70.0, 90.0, 60.0)
-_COIL_DEPTH_MM: Final = (60.0, 400.0)
+_COIL_DEPTH_MM: Final = (90.0, 600.0)
 """Depth over which a surface coil's sensitivity falls by a factor e; short: a small flat coil, long: a body coil."""
+_NOISE: Final = (0.003, 0.05)
+"""Standard deviation of the noise in each channel; cerebrospinal fluid in a T2w image is about 1."""
 _VOID_SPREAD_MM: Final = 2.5
 """Reach of the signal void around an implant (susceptibility)."""
 
@@ -75,8 +77,8 @@ def motion(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tens
     axis = int(rng.integers(2))
     lines = torch.fft.rfft(image, dim=axis)
     count = lines.shape[axis]
-    error = torch.from_numpy(rng.normal(0, rng.uniform(0.05, 0.3), count).astype(np.float32))
-    error[: max(2, count // 20)] = 0  # the centre of k-space is acquired in too short a time for movement
+    error = torch.from_numpy(rng.normal(0, rng.uniform(0.03, 0.2), count).astype(np.float32))
+    error[: max(2, count // 12)] = 0  # the centre of k-space is acquired in too short a time for movement
     view = [1, 1, 1]
     view[axis] = count
     moved: Tensor = torch.fft.irfft(lines * torch.polar(torch.ones(count), error).view(view), n=image.shape[axis], dim=axis)
@@ -129,7 +131,7 @@ def slice_jitter(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -
 def rician_noise(image: Tensor, spacing_mm: Spacing, rng: np.random.Generator) -> Tensor:
     """Magnitude of a complex image with Gaussian noise (Gudbjartsson and Patz 1995)."""
     del spacing_mm
-    sigma = rng.uniform(0.002, 0.05) * (1 if rng.random() < 0.8 else 2)
+    sigma = math.exp(rng.uniform(*np.log(_NOISE))) * (1 if rng.random() < 0.9 else 2)
     real = image + sigma * white_noise(rng, image.shape)
     return torch.hypot(real, sigma * white_noise(rng, image.shape))
 

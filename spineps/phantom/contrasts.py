@@ -115,7 +115,7 @@ def draw_signal(rng: np.random.Generator, contrast: Contrast) -> TissueSignal:
 def _draw_t2w(rng: np.random.Generator) -> Matrix:
     mean = _base(rng)
     _set_fat(mean, rng, rng.uniform(0.4, 1.15))
-    _set_marrow(mean, rng, rng.uniform(0.1, 0.65))
+    _set_marrow(mean, rng, rng.uniform(0.13, 0.65))
     mean[Tissue.BASIVERTEBRAL_VEIN] = mean[Tissue.BODY_MARROW] * rng.uniform(0.9, 2.2)
     mean[Tissue.LESION] = mean[Tissue.BODY_MARROW] * rng.uniform(0.4, 2.2)
     if rng.random() < 0.12:  # discs whose nucleus can no longer be told from the annulus

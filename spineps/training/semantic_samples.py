@@ -35,6 +35,8 @@ _SEARCH_STRIDE: Final = (8, 8, 4)
 _ELASTIC: Final = ((30.0, 2.0), (12.0, 0.45))
 """Distance between nodes and largest sigma of the displacement, both in mm: coarse and fine."""
 _CONTEXT_STRIDE: Final = (4, 4, 2)
+_CONTEXT_FALL_OFF: Final = 2.5
+"""Largest exponent by which a surface coil sees the front of the body less than the back."""
 _SCALE_SIGMA: Final = 0.2
 _OFFSET_SIGMA: Final = 0.25
 
@@ -106,8 +108,10 @@ def _context(volume: Volume, response: FloatArray, rng: np.random.Generator) -> 
     lengths = [max(4, int(n * rng.uniform(0.5, 1.0))) for n in coarse.shape]
     starts = [int(rng.integers(max(1, n - m + 1))) for n, m in zip(coarse.shape, lengths, strict=True)]
     part = coarse[tuple(slice(a, a + m) for a, m in zip(starts, lengths, strict=True))]
-    field: FloatArray = response[part].ravel()
-    return field + rng.normal(0, 0.03, field.size).astype(np.float32)
+    depth = np.linspace(1, 0, part.shape[0], dtype=np.float32)
+    gain = np.exp(-rng.uniform(0, _CONTEXT_FALL_OFF) * depth).astype(np.float32)
+    seen: FloatArray = response[part] * gain[:, None, None]
+    return seen.ravel() + np.abs(rng.normal(0, 0.03, seen.size)).astype(np.float32)
 
 
 def _standardised(image: FloatArray, context: FloatArray | None, rng: np.random.Generator) -> FloatArray:

@@ -120,7 +120,8 @@ def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str,
 def next_volume(config: StreamConfig, state: dict[str, Any] | None = None) -> int:
     """Seed of the first phantom that a stream builds: behind those of the pool and of an earlier run."""
     taken = [seed_of(path) + 1 for path in pool_files(config.pool)]
-    return max([FIRST_TRAINING_SEED, config.first_volume, *(state["volumes"][1:] if state else ()), *taken])
+    before = int(state["volumes"][1]) if state else 0
+    return max(FIRST_TRAINING_SEED, config.first_volume, before, *taken)
 
 
 class Stream:

@@ -223,8 +223,9 @@ def test_a_real_stream(tmp_path: Path) -> None:
     with Stream(small(tmp_path), draw) as samples:
         first = samples.next()
         assert first[0].shape == first[1].shape == (32, 40, 12)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "volume-0001000003.safetensors").is_file() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 200
+        renewed = tmp_path / "volume-0001000003.safetensors"
+        while (samples.fresh < 3 or not renewed.is_file()) and time.monotonic() < deadline:
             samples.next()
             time.sleep(0.02)
         state = json.loads(json.dumps(samples.state()))
