@@ -44,14 +44,13 @@ class _Canvas:
     def __init__(self, shape: Sequence[int], spacing_mm: Spacing) -> None:
         self.labels = np.zeros(shape, np.uint8)
         self.truth = np.zeros(shape, np.uint8)
-        self.mm = [
-            np.arange(n).reshape([-1 if a == k else 1 for a in range(3)]) * s for k, (n, s) in enumerate(zip(shape, spacing_mm))
-        ]
+        self.mm = [np.arange(n) * step for n, step in zip(shape, spacing_mm, strict=True)]
+        self.mm = list(np.ix_(*self.mm))
 
     def paint(self, low: Sequence[float], high: Sequence[float], label: int, number: int, *, round_: bool = False) -> None:
-        middle = [(a + b) / 2 for a, b in zip(low, high)]
-        half = [(b - a) / 2 for a, b in zip(low, high)]
-        offset = [np.abs(x - m) / h for x, m, h in zip(self.mm, middle, half)]
+        middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+        half = [(b - a) / 2 for a, b in zip(low, high, strict=True)]
+        offset = [np.abs(x - m) / h for x, m, h in zip(self.mm, middle, half, strict=True)]
         inside = (offset[0] <= 1) & (offset[1] <= 1) & (offset[2] <= 1)
         if round_:
             inside &= offset[0] ** 4 + offset[2] ** 4 <= 1
@@ -71,7 +70,7 @@ def make_spine(
     """A spine of ``count`` vertebrae on a gentle curve, all fourteen structures, the lower levels a little larger."""
     tail = 46.0 if sacrum else 12.0
     extent = (FIELD_P_MM, TOP_MM + count * pitch_mm + tail, 2 * MIDDLE_R_MM)
-    shape = [int(round(e / s)) for e, s in zip(extent, spacing_mm)]
+    shape = [round(e / s) for e, s in zip(extent, spacing_mm, strict=True)]
     canvas = _Canvas(shape, spacing_mm)
     centres = []
     for k in range(count):
@@ -86,7 +85,7 @@ def make_spine(
         canvas.paint((back + 4, low, 12), (back + 34, low + 36, 48), Structure.SACRUM, 0)
     geometry = Geometry.from_spacing(shape, spacing_mm, PIR)
     truth = np.where(lookup(VERTEBRA)[canvas.labels], canvas.truth, 0).astype(np.uint8)
-    vox = tuple(tuple(float(c / s) for c, s in zip(centre, spacing_mm)) for centre in centres)
+    vox = tuple(tuple(float(c / s) for c, s in zip(centre, spacing_mm, strict=True)) for centre in centres)
     return Spine(LabelMap(canvas.labels, geometry, Scheme.SEMANTIC), truth, vox)
 
 
@@ -103,23 +102,23 @@ def _paint_vertebra(canvas: _Canvas, number: int, front: float, middle: float, p
     canvas.paint((front + 32, middle - pitch / 2, right - 4), (front + 40, middle + pitch / 2, right + 4), Structure.CORD, 0)
     canvas.paint((front + 29, middle - pitch / 2, right - 8), (front + 43, middle + pitch / 2, right + 8), Structure.CANAL, 0)
     for side in (-1, 1):
-        canvas.paint(*_sided(front + 27, front + 46, middle - 4, middle + 4, 8, 14, side), Structure.ARCUS, number)
+        canvas.paint(*_sided((front + 27, front + 46), (middle - 4, middle + 4), (8, 14), side), Structure.ARCUS, number)
         left = side < 0
         costal = Structure.COSTAL_LEFT if left else Structure.COSTAL_RIGHT
         upper = Structure.SUPERIOR_ARTICULAR_LEFT if left else Structure.SUPERIOR_ARTICULAR_RIGHT
         lower = Structure.INFERIOR_ARTICULAR_LEFT if left else Structure.INFERIOR_ARTICULAR_RIGHT
-        canvas.paint(*_sided(front + 36, front + 43, middle - 4, middle + 4, 14, 25, side), costal, number)
-        canvas.paint(*_sided(front + 39, front + 45, middle - 0.52 * pitch, middle - 4, 8, 14, side), upper, number)
-        canvas.paint(*_sided(front + 46, front + 52, middle + 3, middle + 0.4 * pitch, 8, 14, side), lower, number)
+        canvas.paint(*_sided((front + 36, front + 43), (middle - 4, middle + 4), (14, 25), side), costal, number)
+        canvas.paint(*_sided((front + 39, front + 45), (middle - 0.52 * pitch, middle - 4), (8, 14), side), upper, number)
+        canvas.paint(*_sided((front + 46, front + 52), (middle + 3, middle + 0.4 * pitch), (8, 14), side), lower, number)
     canvas.paint((front + 43, middle - 4, right - 14), (front + 50, middle + 5, right + 14), Structure.ARCUS, number)
     canvas.paint((front + 50, middle - 4, right - 4), (front + 70, middle + 8, right + 4), Structure.SPINOUS, number)
 
 
 def _sided(
-    p0: float, p1: float, i0: float, i1: float, near: float, far: float, side: int
+    p: tuple[float, float], i: tuple[float, float], r: tuple[float, float], side: int
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    a, b = sorted((MIDDLE_R_MM + side * near, MIDDLE_R_MM + side * far))
-    return (p0, i0, a), (p1, i1, b)
+    a, b = sorted((MIDDLE_R_MM + side * r[0], MIDDLE_R_MM + side * r[1]))
+    return (p[0], i[0], a), (p[1], i[1], b)
 
 
 def _paint_disc(canvas: _Canvas, front: float, middle: float, pitch: float) -> None:
@@ -151,7 +150,7 @@ class Oracle:
         grid = instance_grid(source, spacing_mm)
         self._labels = resample(spine.labels(), source, grid, order=0)
         self._truth = resample(spine.truth, source, grid, order=0)
-        self._size = [fft.next_fast_len(n + c, real=True) for n, c in zip(grid.shape, cutout_size)]
+        self._size = [fft.next_fast_len(n + c, real=True) for n, c in zip(grid.shape, cutout_size, strict=True)]
         whole = self._labels.astype(np.float32)
         self._spectrum = fft.rfftn(whole, self._size)
         window = fft.rfftn(np.ones(cutout_size, np.float32), self._size)
@@ -166,15 +165,15 @@ class Oracle:
         spectrum = fft.rfftn(cutout.astype(np.float32), self._size)
         match = fft.irfftn(self._spectrum * np.conj(spectrum), self._size)
         best = np.unravel_index(np.argmin(self._energy - 2 * match), match.shape)
-        a, b, c = (int(v) - (n if v >= m else 0) for v, n, m in zip(best, self._size, self._labels.shape))
+        a, b, c = (int(v) - (n if v >= m else 0) for v, n, m in zip(best, self._size, self._labels.shape, strict=True))
         return a, b, c
 
     def answer(self, start: tuple[int, int, int], cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The vertebrae above, at and below the body that the cutout was made around."""
-        box = Box(start, tuple(s + n for s, n in zip(start, self.cutout_size)))
+        box = Box(start, tuple(s + n for s, n in zip(start, self.cutout_size, strict=True)))
         truth = extract(self._truth, box)
-        shift = [int(round(s / step)) for s, step in zip(self.shift_mm, self.spacing_mm)]
-        centre = np.array([n // 2 - s for n, s in zip(self.cutout_size, shift)])
+        shift = [round(s / step) for s, step in zip(self.shift_mm, self.spacing_mm, strict=True)]
+        centre = np.array([n // 2 - s for n, s in zip(self.cutout_size, shift, strict=True)])
         found = np.argwhere(truth)
         number = int(truth[tuple(found[np.argmin(((found - centre) ** 2).sum(axis=1))])]) if len(found) else 0
         rng = np.random.default_rng([self._seed, *(s + 10_000 for s in start)])
