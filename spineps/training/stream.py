@@ -263,7 +263,8 @@ class _Shared:
 
 def _work(shared: _Shared) -> None:
     """Life of a worker process; whatever ends it early is sent to the parent."""
-    os.nice(_NICENESS)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICENESS)
     torch.set_num_threads(1)
     try:
         _make_samples(shared)
