@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -54,15 +53,18 @@ def documents(repository: Path) -> list[Path]:
 
 @pytest.mark.parametrize("arguments", [["-c", "import spineps"], ["-m", "spineps", "--help"]], ids=["import", "help"])
 def test_start_up_is_quick(arguments: list[str]) -> None:
-    bare = min(_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
-    whole = min(_seconds([sys.executable, *arguments]) for _ in range(5))
+    bare = min(_cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
+    whole = min(_cpu_seconds([sys.executable, *arguments]) for _ in range(5))
     assert whole - bare < START_SECONDS
 
 
-def _seconds(command: list[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True)
-    return time.perf_counter() - begin
+def _cpu_seconds(command: list[str]) -> float:
+    """Time on the processor: what the start costs, however busy the machine is."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.parametrize(
