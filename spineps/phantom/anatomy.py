@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -17,13 +18,14 @@ from scipy import ndimage
 
 from spineps.geometry import Geometry, Matrix, Shape, Spacing
 from spineps.labels import SACRUM_INSTANCE, is_vertebra
-from spineps.phantom.bodies import Block, draw_body_style, paint_body, paint_disc
+from spineps.phantom.bodies import Block, Look, draw_body_style, paint_body, paint_disc
 from spineps.phantom.canal import paint_canal, paint_roots, paint_vertebral_arteries
 from spineps.phantom.canvas import Canvas, Pose, lay_out
 from spineps.phantom.context import paint_context
 from spineps.phantom.curve import RUN_OUT_MM, STEP_MM, Centreline, Stack, draw_centreline, stack_up
 from spineps.phantom.disease import Disease, draw_disease, shrink_discs
 from spineps.phantom.fields import factor
+from spineps.phantom.joints import Joint, draw_joint
 from spineps.phantom.morphometry import (
     C2,
     L5,
@@ -34,7 +36,7 @@ from spineps.phantom.morphometry import (
 )
 from spineps.phantom.sacrum import paint_sacrum
 from spineps.phantom.soft import paint_ribs
-from spineps.phantom.vertebra import Joint, Site, draw_bone_style, draw_joint, paint_arch
+from spineps.phantom.vertebra import Site, draw_bone_style, paint_arch
 
 VARIANT_SHARES: Final = MappingProxyType(
     {
@@ -275,15 +277,16 @@ def _paint(rng: np.random.Generator, canvas: Canvas, person: _Person, drift: NDA
     stack, disease, scale = person.stack, person.disease, person.scale
     count = len(stack.levels)
     all_sizes = [stack.sizes.of(index) for index in range(count)]
-    bone, body = draw_bone_style(rng, scale), draw_body_style(rng, scale)
+    bone = draw_bone_style(rng, scale)
+    look = Look(bone, draw_body_style(rng, scale), disease)
     paint_context(rng, canvas, scale)
     blocks = [Block(i, level, all_sizes[i], float(stack.centre[i])) for i, level in enumerate(stack.levels)]
     last = all_sizes[-1]
     blocks.append(Block(count, None, last, stack.sacrum_top + last.height / 2))
-    for upper, lower in zip(blocks[1:-1], blocks[2:], strict=True):
-        paint_disc(rng, canvas, (upper, lower), body, disease)
+    for pair in pairwise(blocks[1:]):
+        paint_disc(rng, canvas, pair, look)
     for block in blocks:
-        paint_body(rng, canvas, block, bone, body, disease)
+        paint_body(rng, canvas, block, look)
     for level, sizes, centre in zip(stack.levels, all_sizes, stack.centre, strict=True):
         paint_ribs(rng, canvas, (level, sizes, float(centre)), person.variant, scale)
     joints = _joints(rng, stack, scale)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spineps.geometry import FloatArray
 from spineps.labels import DISC_OFFSET, ENDPLATE_OFFSET, SACRUM_INSTANCE, Structure
 from spineps.phantom.canvas import Canvas, Mask, Patch
 from spineps.phantom.disease import Disease, Node
-from spineps.phantom.fields import capsule
+from spineps.phantom.fields import capsule, single
 from spineps.phantom.morphometry import C1, C2, Level, Sizes
 from spineps.phantom.tissues import Tissue
 from spineps.phantom.vertebra import BoneStyle
@@ -65,6 +66,15 @@ def draw_body_style(rng: np.random.Generator, scale: float) -> BodyStyle:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Everything about one person's bones that is not size."""
+
+    bone: BoneStyle
+    body: BodyStyle
+    disease: Disease
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """One vertebral body (or the first of the sacrum) in its place along the curve.
 
@@ -99,13 +109,12 @@ def cross_section(
     b = u / np.asarray(half[0], dtype=np.float32)
     b = np.where(u > 0, b * (1 + np.float32(style.notch) * np.exp(-4 * a * a)), -b)
     power = np.float32(style.squareness)
-    radius: FloatArray = (b**power + a**power) ** np.float32(1 / style.squareness)
-    return radius
+    return single((b**power + a**power) ** np.float32(1 / style.squareness))
 
 
-def upper_plate(patch: Patch, block: Block, style: BodyStyle, disease: Disease) -> FloatArray:
+def upper_plate(patch: Patch, block: Block, look: Look) -> FloatArray:
     """How far the upper plate lies below the body's centre (negative: above), in mm, at each voxel."""
-    q = block.sizes
+    q, style, disease = block.sizes, look.body, look.disease
     hollow = _hollow(patch, q, style)
     level = block.level.position if block.level is not None else 24.0
     height = np.float32(-q.height / 2) + np.float32(0.7 * _concavity(style, level)) * hollow
@@ -121,9 +130,9 @@ def upper_plate(patch: Patch, block: Block, style: BodyStyle, disease: Disease) 
     return plate
 
 
-def lower_plate(patch: Patch, block: Block, style: BodyStyle, disease: Disease) -> FloatArray:
+def lower_plate(patch: Patch, block: Block, look: Look) -> FloatArray:
     """How far the lower plate lies below the body's centre, in mm, at each voxel."""
-    q = block.sizes
+    q, style, disease = block.sizes, look.body, look.disease
     hollow = _hollow(patch, q, style)
     level = block.level.position if block.level is not None else 24.0
     height = np.float32(q.height / 2) - np.float32(_concavity(style, level)) * hollow
@@ -152,14 +161,12 @@ def _dent(patch: Patch, node: Node | None) -> FloatArray | float:
     return dent
 
 
-def paint_body(
-    rng: np.random.Generator, canvas: Canvas, block: Block, bone: BoneStyle, style: BodyStyle, disease: Disease
-) -> None:
+def paint_body(rng: np.random.Generator, canvas: Canvas, block: Block, look: Look) -> None:
     """Paint one vertebral body with its marrow, cortex, vein and lesions; C2 with its dens."""
-    q, level = block.sizes, block.level
+    q, level, style, scale = block.sizes, block.level, look.body, look.bone.scale
     if level is None or level.position == C1:
         return
-    top = q.height / 2 + (DENS_MM * bone.scale + 4 if level.position == C2 else 4)
+    top = q.height / 2 + (DENS_MM * scale + 4 if level.position == C2 else 4)
     reach = (0.62 * q.depth + 2, 0.62 * q.width + 2)
     patch = canvas.patch(
         (block.centre - top, block.centre + q.height / 2 + 4), (-reach[0], reach[0]), (-reach[1], reach[1]), block.centre
@@ -167,18 +174,18 @@ def paint_body(
     if patch.index.size == 0:
         return
     relative = np.clip(np.abs(patch.w) * np.float32(2 / q.height), 0, 1.2)
-    stretch = (1 - style.waist * (1 - np.minimum(1, relative**2))) * (1 + style.spur * relative**3)
-    radius = cross_section(patch.u, patch.v, (q.depth / 2 * stretch, q.width / 2 * stretch), style)
+    stretch = single((1 - style.waist * (1 - np.minimum(1, relative**2))) * (1 + style.spur * relative**3))
+    radius = cross_section(patch.u, patch.v, (single(q.depth / 2 * stretch), single(q.width / 2 * stretch)), style)
     half = np.float32(style.endplate_mm / 2)
-    inside = (radius < 1) & (patch.w < lower_plate(patch, block, style, disease) - half)
-    upper = upper_plate(patch, block, style, disease)
+    inside = (radius < 1) & (patch.w < lower_plate(patch, block, look) - half)
+    upper = upper_plate(patch, block, look)
     depth = (1 - radius) * np.float32(min(q.depth, q.width) / 2)
     if level.position == C2:
         inside &= patch.w > upper
         dens = -capsule(
             patch.points,
-            ((0.0, 0.0, -0.2 * q.height), (0.0, 0.0, -q.height / 2 - (DENS_MM - 5) * bone.scale)),
-            (5.2 * bone.scale, 5.0 * bone.scale),
+            ((0.0, 0.0, -0.2 * q.height), (0.0, 0.0, -q.height / 2 - (DENS_MM - 5) * scale)),
+            (5.2 * scale, 5.0 * scale),
         )
         depth = np.where(inside, np.maximum(depth, dens), dens)
         inside |= dens > 0
@@ -186,16 +193,16 @@ def paint_body(
         inside &= patch.w > upper + half
     inside &= canvas.free(patch)
     body, depth = patch.where(inside), depth[inside]
-    canvas.fill(body, _marrow(rng, canvas, body, depth, block, bone, disease))
+    canvas.fill(body, _marrow(rng, canvas, (body, depth), block, look))
     canvas.label(body, Structure.CORPUS, level.instance)
 
 
-def _marrow(  # noqa: PLR0913
-    rng: np.random.Generator, canvas: Canvas, body: Patch, depth: FloatArray, block: Block, bone: BoneStyle, disease: Disease
-) -> np.ndarray:
-    """Tissues of a body's voxels."""
-    q = block.sizes
-    near = depth < bone.cortex_mm * rng.uniform(0.5, 1.1)
+def _marrow(
+    rng: np.random.Generator, canvas: Canvas, place: tuple[Patch, FloatArray], block: Block, look: Look
+) -> NDArray[np.uint8]:
+    """Tissues of a body's voxels; ``place``: them and their depth below its wall."""
+    (body, depth), q, disease = place, block.sizes, look.disease
+    near = depth < look.bone.cortex_mm * rng.uniform(0.5, 1.1)
     tissue = np.where(near, np.uint8(Tissue.CORTICAL_BONE), np.uint8(Tissue.BODY_MARROW))
     if rng.random() < 0.75:
         vein = (body.u > q.depth * 0.05) & (np.abs(body.w) < q.height * 0.09) & (np.abs(body.v) < q.width * 0.16)
@@ -211,10 +218,10 @@ def _marrow(  # noqa: PLR0913
     return tissue
 
 
-def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Block], style: BodyStyle, disease: Disease) -> None:
+def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Block], look: Look) -> None:
     """Paint the disc between two bodies and the endplates at it, which both carry the disc's level as instance."""
     upper, lower = pair
-    q, p = upper.sizes, lower.sizes
+    q, p, style, disease = upper.sizes, lower.sizes, look.body, look.disease
     low_edge, high_edge = upper.centre + q.height / 2, lower.centre - p.height / 2
     margin = 0.5 * min(q.height, p.height)
     reach = (0.36 * (q.depth + p.depth), 0.36 * (q.width + p.width))
@@ -223,8 +230,8 @@ def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Bloc
         return
     worn = disease.degeneration[upper.index]
     bulge = 1 + 0.12 * worn * rng.random()
-    top = lower_plate(patch, upper, style, disease) + np.float32(upper.centre - low_edge)
-    bottom = upper_plate(patch, lower, style, disease) + np.float32(lower.centre - low_edge)
+    top = lower_plate(patch, upper, look) + np.float32(upper.centre - low_edge)
+    bottom = upper_plate(patch, lower, look) + np.float32(lower.centre - low_edge)
     radius = cross_section(patch.u, patch.v, ((q.depth + p.depth) / 4 * bulge, (q.width + p.width) / 4 * bulge), style)
     free = canvas.free(patch)
     half = np.float32(style.endplate_mm / 2)
@@ -236,9 +243,8 @@ def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Bloc
         return
     disc = patch.where(inside)
     thickness = np.maximum(bottom - top, 0.5)[inside]
-    canvas.fill(
-        disc, _disc_tissue(rng, canvas, disc, radius[inside], ((disc.w - top[inside]) / thickness, thickness), style, worn)
-    )
+    layers = _Layers(radius[inside], (disc.w - top[inside]) / thickness, thickness)
+    canvas.fill(disc, _disc_tissue(rng, canvas, disc, layers, (style, worn)))
     canvas.label(disc, Structure.DISC, DISC_OFFSET + upper.instance)
     owner = ENDPLATE_OFFSET + upper.instance
     for plate, structure in ((top, Structure.ENDPLATE_INFERIOR), (bottom, Structure.ENDPLATE_SUPERIOR)):
@@ -261,17 +267,21 @@ def _paint_block(canvas: Canvas, patch: Patch, remnant: Mask, bone: Mask, pair: 
     canvas.label(disc, Structure.DISC, DISC_OFFSET + upper.instance)
 
 
-def _disc_tissue(  # noqa: PLR0913
-    rng: np.random.Generator,
-    canvas: Canvas,
-    disc: Patch,
-    radius: FloatArray,
-    layer: tuple[FloatArray, FloatArray],
-    style: BodyStyle,
-    worn: float,
-) -> np.ndarray:
-    """Annulus, nucleus and the dark cleft through the nucleus; ``layer``: relative and full height of the disc."""
-    relative, thickness = layer
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layers:
+    """Where in a disc voxels lie: relative radius, relative height, and the disc's height there in mm."""
+
+    radius: FloatArray
+    relative: FloatArray
+    thickness: FloatArray
+
+
+def _disc_tissue(
+    rng: np.random.Generator, canvas: Canvas, disc: Patch, layers: _Layers, wear: tuple[BodyStyle, float]
+) -> NDArray[np.uint8]:
+    """Annulus, nucleus and the dark cleft through the nucleus."""
+    radius, relative, thickness = layers.radius, layers.relative, layers.thickness
+    style, worn = wear
     tissue = np.full(radius.shape, Tissue.ANNULUS, dtype=np.uint8)
     wobble = 0.06 * canvas.noise(rng, 5.0).reshape(-1)[disc.index]
     edge = 0.12 * (0.35 + 0.65 * worn)

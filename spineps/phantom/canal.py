@@ -10,7 +10,7 @@ from spineps.phantom.canvas import Canvas, Mask, Patch
 from spineps.phantom.curve import RUN_OUT_MM, STEP_MM
 from spineps.phantom.disease import Disease
 from spineps.phantom.fields import factor
-from spineps.phantom.morphometry import C1, C2, C7, L1, T1
+from spineps.phantom.morphometry import C1, C2, C7, L1, T1, Profile
 from spineps.phantom.tissues import Tissue
 
 _COVERED = (
@@ -28,11 +28,12 @@ _COVERED = (
 """What the sac may take the place of."""
 
 
-def _grid(canvas: Canvas) -> np.ndarray:
-    return np.arange(len(canvas.line.points)) * STEP_MM - RUN_OUT_MM
+def _grid(canvas: Canvas) -> Profile:
+    """Places of the centreline's samples along the curve, in mm."""
+    return np.arange(len(canvas.line.points), dtype=np.float64) * STEP_MM - RUN_OUT_MM
 
 
-def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scale: float, drift: np.ndarray) -> None:
+def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scale: float, drift: Profile) -> None:
     """Paint the dural sac from above C1 to the sacrum (canal label) with the cord in it (cord label).
 
     Parameters
@@ -78,7 +79,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
 
 
 def _sac(
-    rng: np.random.Generator, canvas: Canvas, patch: Patch, disease: Disease, course: tuple[float, np.ndarray]
+    rng: np.random.Generator, canvas: Canvas, patch: Patch, disease: Disease, course: tuple[float, Profile]
 ) -> tuple[FloatArray, FloatArray]:
     """Squared relative radius in the dural sac (below 1 inside), and its centre's ``u``, at each voxel."""
     stack, grid = canvas.stack, _grid(canvas)
@@ -103,7 +104,7 @@ def _sac(
     return radius, centre
 
 
-def patch_profile(values: np.ndarray, patch: Patch) -> FloatArray:
+def patch_profile(values: Profile, patch: Patch) -> FloatArray:
     """A profile along the whole curve, at the voxels of a patch whose ``w`` counts from the curve's origin."""
     grid = np.arange(len(values)) * STEP_MM - RUN_OUT_MM
     out: FloatArray = np.interp(patch.w, grid, values).astype(np.float32)

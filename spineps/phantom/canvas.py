@@ -168,7 +168,8 @@ class Canvas:
 
     def free(self, patch: Patch) -> Mask:
         """Where a patch carries no label yet."""
-        return self.semantic.reshape(-1)[patch.index] == Structure.BACKGROUND
+        unlabelled: Mask = self.semantic.reshape(-1)[patch.index] == Structure.BACKGROUND
+        return unlabelled
 
     def fill(self, patch: Patch, tissue: Tissue | NDArray[np.uint8]) -> None:
         """Paint tissue."""

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from spineps.geometry import FloatArray
 from spineps.phantom.canvas import Canvas, Mask
-from spineps.phantom.fields import lookup
+from spineps.phantom.fields import lookup, single
 from spineps.phantom.morphometry import C7, L1, SACRUM_LEVEL, T1
 from spineps.phantom.soft import paint_soft_tissue
 from spineps.phantom.tissues import Tissue
@@ -76,8 +76,7 @@ def _outline(rng: np.random.Generator, canvas: Canvas, scale: float) -> tuple[Fl
     radius = np.sqrt(((canvas.back - middle) / half) ** 2 + (canvas.side / beside) ** 4)
     depth = (1 - radius) * half
     belly = np.float32(rng.uniform(0.4, 1.6))
-    fat = np.where(canvas.back < 0, fat * belly, fat)
-    return depth, fat
+    return depth, single(np.where(canvas.back < 0, fat * belly, fat))
 
 
 def _tips(canvas: Canvas) -> FloatArray:

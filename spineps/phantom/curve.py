@@ -50,12 +50,14 @@ class Stack:
     @property
     def bottom(self) -> NDArray[np.float64]:
         """Lower edge of each body."""
-        return self.top + self.sizes.height
+        edge: NDArray[np.float64] = self.top + self.sizes.height
+        return edge
 
     @property
     def centre(self) -> NDArray[np.float64]:
         """Middle of each body."""
-        return self.top + self.sizes.height / 2
+        middle: NDArray[np.float64] = self.top + self.sizes.height / 2
+        return middle
 
     @property
     def positions(self) -> NDArray[np.float64]:
@@ -73,13 +75,15 @@ class Stack:
         values = getattr(self.sizes, name)
         knots = np.append(self.centre, (self.sacrum_top + 10, self.sacrum_end))
         grid = np.arange(-RUN_OUT_MM, self.sacrum_end + RUN_OUT_MM, STEP_MM)
-        return np.interp(grid, knots, np.append(values, (values[-1], values[-1] * tail)))
+        sizes: NDArray[np.float64] = np.interp(grid, knots, np.append(values, (values[-1], values[-1] * tail)))
+        return sizes
 
     def level_profile(self) -> NDArray[np.float64]:
         """Level index along the curve, sampled as :class:`Centreline`."""
         grid = np.arange(-RUN_OUT_MM, self.sacrum_end + RUN_OUT_MM, STEP_MM)
         knots = np.concatenate(([-RUN_OUT_MM], self.centre, (self.sacrum_top + 15, self.sacrum_end + RUN_OUT_MM)))
-        return np.interp(grid, knots, np.concatenate(([-8.0], self.positions, (24.0, 34.0))))
+        levels: NDArray[np.float64] = np.interp(grid, knots, np.concatenate(([-8.0], self.positions, (24.0, 34.0))))
+        return levels
 
 
 def stack_up(levels: tuple[Level, ...], sizes: Morphometry, sacrum_scale: float) -> Stack:
@@ -139,7 +143,7 @@ def draw_centreline(rng: np.random.Generator, stack: Stack, *, straight: float =
     Centreline
         With the origin anywhere: the caller places it.
     """
-    grid = np.arange(-RUN_OUT_MM, stack.sacrum_end + RUN_OUT_MM, STEP_MM)
+    grid = np.arange(-RUN_OUT_MM, stack.sacrum_end + RUN_OUT_MM, STEP_MM, dtype=np.float64)
     sagittal = _sagittal_angle(rng, stack, grid)
     severe = rng.random() < 0.3
     amplitude = np.deg2rad(rng.uniform(4, 16) if severe else abs(rng.normal(0, 2.5))) * (1 - straight)
@@ -203,7 +207,8 @@ def straighten(line: Centreline, x: Any, y: Any, z: Any) -> tuple[FloatArray, Fl
         return tuple(c - at(line.points[:, k]) for k, c in enumerate((x, y, z)))
 
     def along(dx: FloatArray, dy: FloatArray, dz: FloatArray) -> FloatArray:
-        return dx * at(tangents[:, 0]) + dy * at(tangents[:, 1]) + dz * at(tangents[:, 2])
+        rest: FloatArray = dx * at(tangents[:, 0]) + dy * at(tangents[:, 1]) + dz * at(tangents[:, 2])
+        return rest
 
     for _ in range(_SOLVER_STEPS):
         dx, dy, dz = offsets()

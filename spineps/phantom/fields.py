@@ -14,6 +14,11 @@ Rounding = tuple[float, float, float]
 ROUND: Rounding = (1.0, 1.0, 1.0)
 
 
+def single(values: Any) -> FloatArray:
+    """The values as float32."""
+    return np.asarray(values, dtype=np.float32)
+
+
 def upsample(coarse: Any, shape: Sequence[int]) -> FloatArray:
     """Sample a coarse field trilinearly on a finer grid; the corner samples of both grids coincide.
 
@@ -47,7 +52,8 @@ def _stretch(values: FloatArray, axis: int, count: int) -> FloatArray:
     second -= first
     second *= fraction
     second += first
-    return second
+    stretched: FloatArray = second
+    return stretched
 
 
 def coarse_noise(rng: np.random.Generator, extent_mm: Sequence[float], cell_mm: float) -> FloatArray:
@@ -111,9 +117,9 @@ def capsule(
     along = np.clip(along, 0, 1)
     total = np.zeros_like(along)
     for r, d in zip(rest, direction, strict=True):
-        r -= along * d
-        r *= r
-        total += r
+        across = r - along * d
+        across *= across
+        total += across
     np.sqrt(total, out=total)
     total -= np.float32(radii[0]) + np.float32(radii[1] - radii[0]) * along
     distance: FloatArray = total

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from spineps.geometry import FloatArray
 from spineps.labels import SACRUM_INSTANCE, Structure
 from spineps.phantom.canvas import Canvas, Mask, Patch
-from spineps.phantom.fields import capsule, ellipsoid
+from spineps.phantom.fields import capsule, ellipsoid, single
+from spineps.phantom.joints import Joint
 from spineps.phantom.morphometry import Sizes
 from spineps.phantom.tissues import Tissue
-from spineps.phantom.vertebra import LEFT, RIGHT, BoneStyle, Joint
+from spineps.phantom.vertebra import LEFT, RIGHT, BoneStyle
 
 SEGMENT_EDGES: Final = (0.0, 0.27, 0.5, 0.7, 0.86, 1.0)
 """Where the segments S1 to S5 end, as shares of the sacrum's length."""
@@ -26,7 +27,7 @@ _WING_DEPTHS_MM: Final = (22.0, 24.0, 20.0, 15.0, 11.0, 9.0, 6.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Profiles:
+class _Shape:
     """Shape of the sacrum at each voxel of a patch."""
 
     share: FloatArray
@@ -38,7 +39,7 @@ class _Profiles:
 
     @property
     def canal_centre(self) -> FloatArray:
-        return self.depth / 2 + self.canal_depth / 2
+        return single(self.depth / 2 + self.canal_depth / 2)
 
 
 def paint_sacrum(rng: np.random.Generator, canvas: Canvas, last: Sizes, joint: Joint, style: BoneStyle) -> None:
@@ -78,14 +79,14 @@ def _paint_bone(rng: np.random.Generator, canvas: Canvas, patch: Patch, parts: t
     canvas.label(bone, Structure.SACRUM, SACRUM_INSTANCE)
 
 
-def _profiles(patch: Patch, length: float, last: Sizes, k: float) -> _Profiles:
+def _profiles(patch: Patch, length: float, last: Sizes, k: float) -> _Shape:
     share = np.clip(patch.w / np.float32(length), 0, 1)
 
     def at(values: tuple[float, ...], unit: float) -> FloatArray:
         profile: FloatArray = np.interp(share, _PLACES, np.array(values) * unit).astype(np.float32)
         return profile
 
-    return _Profiles(
+    return _Shape(
         share=share,
         depth=at(_DEPTHS, last.depth * 0.94),
         width=at(_WIDTHS, last.width),
@@ -95,14 +96,13 @@ def _profiles(patch: Patch, length: float, last: Sizes, k: float) -> _Profiles:
     )
 
 
-def _body(patch: Patch, shape: _Profiles) -> FloatArray:
+def _body(patch: Patch, shape: _Shape) -> FloatArray:
     """Distance to the fused bodies, waisted between the segments."""
     a, b = np.abs(patch.u) / (shape.depth / 2), np.abs(patch.v) / (shape.width / 2)
-    distance: FloatArray = ((a**2.6 + b**2.6) ** np.float32(1 / 2.6) - 1) * shape.depth / 2
-    return distance
+    return single(((a**2.6 + b**2.6) ** np.float32(1 / 2.6) - 1) * shape.depth / 2)
 
 
-def _wings(rng: np.random.Generator, patch: Patch, shape: _Profiles, k: float) -> FloatArray:
+def _wings(rng: np.random.Generator, patch: Patch, shape: _Shape, k: float) -> FloatArray:
     """Distance to the wings: they rise least far up at the side and lie behind the bodies' front."""
     thick = np.interp(shape.share, _PLACES, np.array(_WING_DEPTHS_MM) * k * rng.uniform(0.85, 1.15)).astype(np.float32)
     lateral = np.abs(patch.v)
@@ -113,7 +113,7 @@ def _wings(rng: np.random.Generator, patch: Patch, shape: _Profiles, k: float) -
     return distance
 
 
-def _rear(rng: np.random.Generator, patch: Patch, shape: _Profiles, k: float) -> FloatArray:
+def _rear(rng: np.random.Generator, patch: Patch, shape: _Shape, k: float) -> FloatArray:
     """Distance to the canal's rear wall and the crest in the midline, a bump a segment."""
     wall = np.float32(rng.uniform(3.0, 4.5) * k)
     a = (patch.u - shape.canal_centre) / (shape.canal_depth / 2 + wall)
@@ -141,7 +141,7 @@ def _facet(canvas: Canvas, patch: Patch, side: int, parts: tuple[Sizes, Joint, B
     return cut_distance
 
 
-def _foramina(patch: Patch, shape: _Profiles, length: float, k: float) -> Mask:
+def _foramina(patch: Patch, shape: _Shape, length: float, k: float) -> Mask:
     """The four pairs of holes between the segments, at the side of the bodies."""
     holes: NDArray[np.bool_] = np.zeros(patch.u.shape, dtype=np.bool_)
     for number, edge in enumerate(SEGMENT_EDGES[1:5]):

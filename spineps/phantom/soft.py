@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from spineps.phantom.canvas import Canvas
-from spineps.phantom.fields import Point, capsule
+from spineps.geometry import FloatArray
+from spineps.phantom.canvas import Canvas, Mask
+from spineps.phantom.fields import Point, capsule, single
 from spineps.phantom.morphometry import C1, T12, Level, Sizes, Variant
 from spineps.phantom.tissues import Tissue
 from spineps.phantom.vertebra import LEFT, RIGHT
@@ -14,15 +15,15 @@ from spineps.phantom.vertebra import LEFT, RIGHT
 def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
     """Paint interspinous tissue, epidural and foraminal fat, ligaments along the spine and between the laminae."""
     stack = canvas.stack
-    half = canvas.along(stack.profile("depth")) / 2
+    half = single(canvas.along(stack.profile("depth")) / 2)
     deep, wide = canvas.along(stack.profile("canal_depth")) / 2, canvas.along(stack.profile("canal_width")) / 2
     middle = half + deep - np.float32(0.4)
     low = stack.sacrum_top + 0.85 * (stack.sacrum_end - stack.sacrum_top)
     spine = (canvas.s > np.float32(stack.top[C1] - 4)) & (canvas.s < np.float32(low))
     lateral = np.abs(canvas.v)
-    behind = canvas.u - middle - deep
+    behind = single(canvas.u - middle - deep)
     length = canvas.along(stack.profile("spinous_length"))
-    length = np.where(canvas.s < np.float32(stack.sacrum_top + 5), length, np.float32(4))
+    length = single(np.where(canvas.s < np.float32(stack.sacrum_top + 5), length, 4))
     _paint_interspinous(rng, canvas, (behind, length))
     ring = ((canvas.u - middle) / (deep + 1.5)) ** 2 + (canvas.v / (wide + 1.5)) ** 2
     canvas.tissue[(ring < 1.3) & spine] = Tissue.EPIDURAL_FAT if rng.random() < 0.85 else Tissue.LIGAMENT
@@ -39,7 +40,7 @@ def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
         canvas.tissue[pad] = Tissue.EPIDURAL_FAT
 
 
-def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[np.ndarray, np.ndarray]) -> None:
+def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[FloatArray, FloatArray]) -> None:
     behind, length = reach
     sheet = (np.abs(canvas.v) < rng.uniform(1.5, 4)) & (behind > 0) & (behind < length + 3 + 2 * canvas.noise(rng, 9.0))
     sheet &= canvas.s < np.float32(canvas.stack.sacrum_end)
@@ -54,7 +55,7 @@ def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[n
         canvas.tissue[cord] = Tissue.LIGAMENT
 
 
-def _paint_long_ligaments(rng: np.random.Generator, canvas: Canvas, spine: tuple[np.ndarray, np.ndarray]) -> None:
+def _paint_long_ligaments(rng: np.random.Generator, canvas: Canvas, spine: tuple[FloatArray, Mask]) -> None:
     """Anterior and posterior longitudinal ligaments."""
     half, along = spine
     width = half * 0.9
