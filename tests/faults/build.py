@@ -81,6 +81,14 @@ def gz(data: bytes, level: int = 6) -> bytes:
     return gzip.compress(data, level, mtime=0)
 
 
+def same_content(squeezed: bytes, plain: bytes) -> bool:
+    """Whether Python's own gzip finds the content sound and unchanged (some bits of a stream matter to no byte of it)."""
+    try:
+        return gzip.decompress(squeezed) == plain
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def endless_gz(start: bytes, inflated: int, block: int = 1 << 24) -> bytes:
     """A gzip stream of ``start`` and then zeros, ``inflated`` bytes or more in all, made without inflating it."""
     squeeze = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
