@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="compare masks with references, and methods with each other",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("reference", nargs="?", type=Path, metavar="REFERENCES", help="folder of reference masks, or one mask")
     parser.add_argument("predictions", nargs="*", metavar="[NAME=]FOLDER", help="folder of a method's masks, or one mask")
@@ -73,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
     settings, shown = _settings(args), _report_options(args, pairs)
     folder: Path = args.output or Path("evaluation")
     workers = args.workers or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
-    with console.progress(f"Evaluating {len(pairs)} cases") as progress:
+    with console.work(f"Evaluating {len(pairs)} cases") as work:
+        progress = partial(work.progress, "evaluated")
         outcome = evaluate_cohort(pairs, settings, folder, workers=workers, progress=progress)
     if outcome.resumed:
         console.say(f"{outcome.resumed} cases were there already and unchanged.")

@@ -172,7 +172,7 @@ def level_range(text: str) -> tuple[str, ...]:
     if first not in order or (last or first) not in order or order.index(first) > order.index(last or first):
         raise UsageError(ErrorCode.USAGE, f"{text!r} is no range of levels.", remedy="Write it like C1-T1 or C3-C7.")
     chosen = order[order.index(first) : order.index(last or first) + 1]
-    return tuple(level for level in chosen if level not in ("T13",) or level in (first, last))
+    return tuple(chosen)
 
 
 def read_groups(table: Path) -> dict[str, str]:

@@ -117,7 +117,7 @@ def body_centroids_mm(instance: NDArray[Any], semantic: NDArray[Any], geometry: 
     dict of int to tuple of 3 float
         A vertebra without a body (C1) takes the centre of its whole mask.
     """
-    body = lookup(CORPUS)[np.minimum(semantic, 255)]
+    body = np.take(lookup(CORPUS), semantic, mode="clip")
     return _centres(instance, geometry, body)
 
 

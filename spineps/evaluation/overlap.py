@@ -59,8 +59,8 @@ class JointCounts:
 
     def overlap(self, reference: Iterable[int], prediction: Iterable[int] | None = None) -> Overlap:
         """Overlap of the unions of the given labels (the same labels on both sides unless told)."""
-        rows = self._known(reference, 0)
-        columns = self._known(reference if prediction is None else prediction, 1)
+        labels = list(reference)
+        rows, columns = self._known(labels, 0), self._known(labels if prediction is None else prediction, 1)
         both = int(self.table[np.ix_(rows, columns)].sum())
         return Overlap(int(self.table[rows].sum()), int(self.table[:, columns].sum()), both)
 

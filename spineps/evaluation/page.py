@@ -10,6 +10,8 @@ from typing import Final
 from spineps.evaluation.plots import Picture
 from spineps.evaluation.tables import Section, Table
 
+_FOLDED_ROWS: Final = 30
+"""Longer tables are folded: those of the papers are shorter."""
 _STYLE: Final = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; }
@@ -69,13 +71,15 @@ def render_page(
 def _table(table: Table) -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
     rows = []
-    for row in table.rows:
+    for row in table.printed_rows():
         if isinstance(row, Section):
             rows.append(f'<tr class="section"><td colspan="{len(table.header)}">{escape(row.title)}</td></tr>')
         else:
             rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{notes}'
+    if len(rows) > _FOLDED_ROWS:
+        body = f"<details><summary>{len(rows)} rows</summary>{body}</details>"
     return f"<section><h2>{escape(table.title)}</h2>{body}</section>"
 
 

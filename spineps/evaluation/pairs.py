@@ -139,8 +139,8 @@ def read_pairs(table: Path) -> list[PairFiles]:
     Parameters
     ----------
     table : Path
-        Tab-separated, with the columns ``case`` and any of ``reference_semantic``, ``reference_instance``,
-        ``reference_mask``, ``reference_centroids``, ``reference_boxes``, the same with ``prediction_``, and ``method`` (default "prediction").
+        Tab-separated, with the columns ``case`` and any of ``reference_semantic``, ``reference_instance``, ``reference_mask``,
+        ``reference_centroids`` and ``reference_boxes``, the same with ``prediction_``, and ``method`` (default "prediction").
         Paths are relative to the table's folder; an empty prediction means that the method has none.
 
     Raises

@@ -76,7 +76,7 @@ def table_5(results: Results, method: str, *, canal: Target = CANAL) -> Table:
         ]
     notes = (*CONVENTIONS, "A voxel belongs to the region of its vertebra.", *(m for m in missing if m))
     header = ("Structure", "Metric", "Cervical region", "Thoracic region", "Lumbar region")
-    return Table(f"table5_{_file_name(method)}", f"Table 5: {method} by region", header, tuple(rows), notes)
+    return Table(f"table5_{_file_name(method)}", f"Table 5: {method} by region", header, tuple(rows), notes, grouped=True)
 
 
 def complete_table(results: Results) -> Table:
@@ -151,7 +151,7 @@ def _by_method(name: str, title: str, results: Results, keys: Sequence[tuple[Tar
         if key.metric is Metric.DSC:
             missing += [_missing(target, m, s, key.level) for m, s in zip(results.methods, summaries, strict=True)]
     notes = (*CONVENTIONS, *(m for m in missing if m))
-    return Table(name, title, ("Structure", "Metric", *results.methods), tuple(rows), notes)
+    return Table(name, title, ("Structure", "Metric", *results.methods), tuple(rows), notes, grouped=True)
 
 
 def _row(target: Target, metric: Metric, summaries: Sequence[Summary]) -> tuple[str, ...]:

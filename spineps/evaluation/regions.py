@@ -59,7 +59,7 @@ def region_codes(pair: Pair) -> tuple[Codes, Codes]:
     semantic = pair.arrays(Scheme.SEMANTIC)
     sides = []
     for side, (instances, table) in enumerate(zip(arrays, tables, strict=True)):
-        codes = table[np.minimum(instances, _TABLE_SIZE - 1)]
+        codes = np.take(table, instances, mode="clip")  # ids beyond the table belong to no region
         if semantic is not None:
             free = (semantic[side] > 0) & (semantic[side] != Structure.SACRUM) & (codes == 0)
             codes[free] = nearest(np.argwhere(free))

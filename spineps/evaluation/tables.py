@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -67,6 +67,8 @@ class Table:
         Cells, as many as the header has, or headings between rows.
     notes : tuple of str
         Sentences below the table.
+    grouped : bool
+        In print, a first cell that repeats the one above stays empty.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    grouped: bool = False
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -85,6 +88,17 @@ class Table:
         if form is Form.MARKDOWN:
             return _markdown(self)
         return _latex(self) if form is Form.LATEX else _tsv(self)
+
+    def printed_rows(self) -> Iterator[Row]:
+        """The rows as they are printed; see ``grouped``."""
+        above = ""
+        for row in self.rows:
+            if isinstance(row, Section):
+                above = ""
+                yield row
+            else:
+                yield ("", *row[1:]) if self.grouped and row[0] == above else row
+                above = row[0]
 
 
 def number(value: float | None, decimals: int = 3) -> str:
@@ -120,7 +134,7 @@ def _markdown(table: Table) -> str:
         return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
     lines = [f"### {table.title}", "", line(table.header), line("---" for _ in table.header)]
-    for row in table.rows:
+    for row in table.printed_rows():
         if isinstance(row, Section):
             lines.append(line((f"**{row.title}**", *("" for _ in table.header[1:]))))
         else:
@@ -140,7 +154,7 @@ def _latex(table: Table) -> str:
         _latex_row(table.header),
         r"\hline",
     ]
-    for row in table.rows:
+    for row in table.printed_rows():
         if isinstance(row, Section):
             lines.append(rf"\multicolumn{{{len(table.header)}}}{{l}}{{\textbf{{{_escaped(row.title)}}}}} \\")
         else:
