@@ -37,6 +37,7 @@ __all__ = [
     "segment_scan",
     "to_nibabel",
     "to_nii",
+    "translated",
 ]
 
 Image: TypeAlias = Any

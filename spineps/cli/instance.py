@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     image_path = None if args.image is None else options.existing_or_with_suffix(args.image)
     config = options.processing_config(args)
     ids = None if args.label_map is None else read_label_map(args.label_map)
-    label_map = api.open_labels(path, read_options(args))
+    label_map = api.translated(api.open_labels(path, read_options(args)), ids)
     image = None if image_path is None else api.open_scan(image_path, read_options(args))
     prefix = names.prefix_of(path)
     folder = names.instance_folder(path) if args.output is None else args.output
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(folder)
     show_settings(console, config)
     with console.work("Segmenting") as work:
-        result = api.segment_instances(label_map, image=image, label_map_ids=ids, config=config, progress=work.progress)
+        result = api.segment_instances(label_map, image=image, config=config, progress=work.progress)
         saved = api.save(result, folder, prefix=prefix)
     show_saved(console, result, saved)
     return 0
