@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineps.geometry import Geometry, Matrix, Shape, Spacing
-from spineps.labels import SACRUM_INSTANCE, is_vertebra
+from spineps.labels import ENDPLATE_OFFSET, SACRUM_INSTANCE, Structure, is_vertebra
 from spineps.phantom.bodies import Block, Look, draw_body_style, paint_body, paint_disc
 from spineps.phantom.canal import paint_canal, paint_roots, paint_vertebral_arteries
 from spineps.phantom.canvas import Canvas, Pose, lay_out
@@ -30,6 +30,7 @@ from spineps.phantom.morphometry import (
     C2,
     L5,
     SACRUM_LEVEL,
+    STATURE,
     Variant,
     draw_morphometry,
     levels_of,
@@ -53,6 +54,8 @@ TILTED_SHARE: Final = 0.3
 """Share of phantoms whose grid is turned against the body, as oblique scans are."""
 SAGITTAL_TILT_DEG: Final = 25.0
 OTHER_TILT_DEG: Final = 15.0
+CRUMB_SHARE: Final = 0.02
+"""A piece apart from its vertebra is unlabelled where smaller than this share of the vertebra's largest piece."""
 WIDE_FIELD_MM: Final = 200.0
 """From this antero-posterior field of view on, the spine lies in its rear half."""
 
@@ -184,7 +187,7 @@ def spec_for_vertebrae(rng: np.random.Generator, count: int, spacing_mm: Spacing
 
 
 def _draw_person(rng: np.random.Generator, spec: AnatomySpec) -> _Person:
-    scale = float(rng.uniform(0.87, 1.2))
+    scale = float(rng.uniform(*STATURE))
     variant = spec.variant
     if variant is None:
         drawn = int(rng.choice(len(VARIANT_SHARES), p=list(VARIANT_SHARES.values())))
@@ -315,7 +318,7 @@ def _drop_crumbs(canvas: Canvas) -> None:
     """Unlabel small pieces of a vertebra that hang together with nothing."""
     structure = np.ones((3, 3, 3))
     for instance, box in enumerate(ndimage.find_objects(canvas.instance), start=1):
-        if box is None or instance >= 2 * 100:
+        if box is None or instance >= ENDPLATE_OFFSET:
             continue
         part = canvas.instance[box] == instance
         pieces, count = ndimage.label(part, structure)
@@ -323,10 +326,10 @@ def _drop_crumbs(canvas: Canvas) -> None:
             continue
         sizes = np.bincount(pieces.reshape(-1))
         sizes[0] = 0
-        small = sizes < 0.02 * sizes.max()
+        small = sizes < CRUMB_SHARE * sizes.max()
         small[0] = False
         crumbs = small[pieces]
-        canvas.semantic[box][crumbs] = 0
+        canvas.semantic[box][crumbs] = Structure.BACKGROUND
         canvas.instance[box][crumbs] = 0
 
 

@@ -117,7 +117,8 @@ def _paint_back_muscles(rng: np.random.Generator, canvas: Canvas) -> None:
         slope, place = rng.uniform(-0.5, 0.5), rng.uniform(8, 45)
         sheet = np.abs(np.abs(canvas.side) - place - slope * (canvas.back - 40) - 3 * canvas.noise(rng, 22.0))
         canvas.tissue[behind & (sheet < rng.uniform(0.7, 2.2))] = Tissue.DEEP_FAT if rng.random() < 0.8 else Tissue.LIGAMENT
-    low = behind & (canvas.storey > SACRUM_LEVEL - 0.5) & (canvas.noise(rng, 22.0) > rng.uniform(-1.2, 0.8))
+    depth = canvas.storey - np.float32(SACRUM_LEVEL - rng.uniform(0, 1.5))
+    low = behind & (canvas.noise(rng, 22.0) + 0.5 * depth > rng.uniform(0, 1.8)) & (depth > 0)
     canvas.tissue[low] = Tissue.SUBCUTANEOUS_FAT
 
 
@@ -300,10 +301,11 @@ def _paint_neck(rng: np.random.Generator, canvas: Canvas, scale: float) -> None:
     half = canvas.along(canvas.stack.profile("depth")) / 2
     neck = canvas.storey < T1 + 0.6 + 0.4 * canvas.noise(rng, 22.0)
     gap = half + np.float32(rng.uniform(3, 8) * scale)
-    front = neck & (canvas.u < -half)
+    bend = np.float32(rng.uniform(-0.15, 0.35)) * np.abs(canvas.v) + 3 * canvas.noise(rng, 22.0)
+    front = neck & (canvas.u < np.minimum(bend, 18) - half)
     canvas.tissue[front] = Tissue.MUSCLE if rng.random() < 0.6 else Tissue.DEEP_FAT
-    _paint_layers(rng, canvas, front & (canvas.u < -gap))
-    canvas.tissue[front & (canvas.u > -gap)] = Tissue.MUSCLE
+    _paint_layers(rng, canvas, front & (canvas.u < bend - gap))
+    canvas.tissue[front & (canvas.u > bend - gap)] = Tissue.MUSCLE
     wide = np.float32(rng.uniform(5, 13) * scale)
     deep, place = np.float32(rng.uniform(6, 13) * scale), gap + np.float32(rng.uniform(7, 20) * scale)
     oval = ((canvas.side + 2 * canvas.noise(rng, 22.0)) / wide) ** 2 + (

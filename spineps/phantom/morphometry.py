@@ -108,6 +108,8 @@ _ANGLES_AND_OFFSETS: Final = MappingProxyType({"spinous_angle": (5.0, 3.0), "tra
 """Standard deviation between people and between levels of what may be zero or negative, so varied by addition."""
 _BODY: Final = ("width", "depth", "height")
 SACRUM_LENGTH_MM: Final = 105.0
+STATURE: Final = (0.87, 1.2)
+"""Smallest and largest factor on all sizes."""
 
 
 class Variant(str, Enum):
