@@ -83,11 +83,10 @@ class Table:
             if not isinstance(row, Section) and len(row) != len(self.header):
                 raise ValueError(f"expected {len(self.header)} cells, found {row}")
 
-    def render(self, form: Form) -> str:
-        """The table as text that ends in a newline."""
-        if form is Form.MARKDOWN:
-            return _markdown(self)
-        return _latex(self) if form is Form.LATEX else _tsv(self)
+    def render(self, form: Form | str) -> str:
+        """The table as text that ends in a newline; the form also by its suffix: "md", "tex" or "tsv"."""
+        writers = {Form.MARKDOWN: _markdown, Form.LATEX: _latex, Form.TSV: _tsv}
+        return writers[Form(form)](self)
 
     def printed_rows(self) -> Iterator[Row]:
         """The rows as they are printed; see ``grouped``."""

@@ -167,7 +167,7 @@ def test_the_three_forms():
         "| x_1 | 1 ± 2* |",
         "|  | a\\|b |",
     ]
-    latex = table.render(Form.LATEX)
+    latex = table.render("tex")
     assert r"x\_1 & 1 $\pm$ 2* \\" in latex
     assert r"\caption{Title. Note 5 \%.}" in latex
     assert table.render(Form.TSV) == "Section\tA\tB\nPart\tx_1\t1 ± 2*\nPart\tx_1\ta|b\n"
