@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from spineps.cli import check, console, crash, instance, phantom, sample, train, version
+from spineps.cli import check, console, crash, evaluate, folds, instance, phantom, sample, train, version
 from spineps.errors import ExitCode, SpinepsError
 
-_COMMANDS = (sample, instance, check, phantom, train, version)
+_COMMANDS = (sample, instance, check, evaluate, folds, phantom, train, version)
 
 
 class Terminated(BaseException):

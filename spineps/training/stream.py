@@ -156,7 +156,7 @@ class Stream:
         self._queue: Any = context.Queue(config.queue_size)
         self._recent: deque[Sample] = deque(maxlen=config.reuse)
         self.fresh = int(state["fresh"]) if state else 0
-        shared = _Shared(config, draw, self._queue, self._stop, self._next_volume, self._next_sample)
+        shared = _Shared(config, draw, self._queue, self._stop, self._next_volume, self._next_sample, os.getpid())
         self._workers: list[SpawnProcess] = [
             context.Process(target=_work, args=(shared,), daemon=True) for _ in range(config.workers)
         ]
@@ -259,6 +259,7 @@ class _Shared:
     stop: Any
     next_volume: Any
     next_sample: Any
+    parent: int
 
 
 def _work(shared: _Shared) -> None:
@@ -298,8 +299,7 @@ def _put(shared: _Shared, sample: Sample) -> bool:
 
 
 def _ended(shared: _Shared) -> bool:
-    parent = multiprocessing.parent_process()
-    return bool(shared.stop.is_set()) or (parent is not None and not parent.is_alive())
+    return bool(shared.stop.is_set()) or os.getppid() != shared.parent
 
 
 def _renew(shared: _Shared) -> None:
