@@ -13,7 +13,7 @@ from spineps.errors import Finding, FindingCode
 from spineps.geometry import Box, Matrix, Spacing
 from spineps.labels import BODY, ENDPLATES, Structure, lookup
 from spineps.stages.components import CORNERS, EDGES, Components, connected, erode_18, reference_voxels
-from spineps.stages.fused import Piece, cut_piece, parts_expected
+from spineps.stages.fused import Piece, Size, looks_merged, one_body, split_piece
 
 EROSION_MM: Final = 1.5
 """Depth of the erosion that parts bodies that touch: two voxels in plane of the published models."""
@@ -28,8 +28,6 @@ LIST_NEIGHBOURS: Final = 5
 """Bodies and discs before and after in the list from top to bottom that a body is compared with (published SPINEPS)."""
 MERGED_VOLUME_RATIO: Final = 1.5
 """A body this much larger than the mean of its neighbours can be two (published SPINEPS)."""
-MERGED_HEIGHT_RATIO: Final = 1.45
-"""A body this much taller than its neighbours is looked at even where the discs around it are in order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +90,7 @@ def find_corpora(
 
 
 def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing) -> list[Piece]:
-    eroded = erode_18(body, max(1, round(EROSION_MM / min(spacing_mm))))
+    eroded = erode_18(body, _erosions(spacing_mm))
     parts = connected(eroded, CORNERS)
     enough = np.flatnonzero(parts.sizes[1:] >= reference_voxels(CORPUS_VOXELS, spacing_mm)) + 1
     pieces = [_piece(parts, int(k)) for k in enough]
@@ -104,6 +102,10 @@ def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing) -> list[Piece]:
         survives[np.unique(whole.numbers[piece.box.slices][piece.mask])] = True
     large = whole.sizes * float(np.prod(spacing_mm)) >= RESTORED_MM3
     return pieces + [_piece(whole, int(k)) for k in np.flatnonzero(large & ~survives) if k]
+
+
+def _erosions(spacing_mm: Spacing) -> int:
+    return max(1, round(EROSION_MM / min(spacing_mm)))
 
 
 def _piece(parts: Components, number: int) -> Piece:
@@ -140,18 +142,19 @@ def _without_merged(
     pieces: list[Piece], discs: list[float], spacing_mm: Spacing, split: bool
 ) -> tuple[list[Piece], tuple[Finding, ...]]:
     axes = _spine_axes(pieces, spacing_mm)
-    heights = [piece.height_mm(axis, spacing_mm) + 2 * EROSION_MM for piece, axis in zip(pieces, axes, strict=True)]
-    volumes = [float(piece.size) for piece in pieces]
+    lost_mm = 2 * _erosions(spacing_mm) * spacing_mm[1]
+    sizes = [
+        Size(piece.height_mm(axis, spacing_mm) + lost_mm, piece.depth_mm(axis, spacing_mm) + lost_mm, float(piece.size))
+        for piece, axis in zip(pieces, axes, strict=True)
+    ]
     listed = _by_discs(pieces, discs, spacing_mm)
     out: list[Piece] = []
     findings: list[Finding] = []
     for k, piece in enumerate(pieces):
-        depth_mm = piece.depth_mm(axes[k], spacing_mm) + 2 * EROSION_MM
-        expected = parts_expected(k, heights, volumes, depth_mm=depth_mm, out_of_order=k in listed)
-        if expected < 2:
+        if not looks_merged(k, sizes, out_of_order=k in listed):
             out.append(piece)
             continue
-        parts = cut_piece(piece, axes[k], expected, spacing_mm) if split else [piece]
+        parts = split_piece(piece, axes[k], one_body(k, sizes), lost_mm, spacing_mm) if split else [piece]
         done = len(parts) > 1
         code = FindingCode.MERGED_CORPUS_SPLIT if done else FindingCode.MERGED_CORPUS_KEPT
         fate = f"was split in {len(parts)}" if done else "was left as it is"

@@ -16,6 +16,12 @@ from spineps.stages.merge import Instances
 
 MAIN_SHARE: Final = 0.5
 """An instance is that of a body if it holds more than this share of it."""
+BODY_SHARE: Final = 0.35
+"""An instance with more body than this share of the usual one is a vertebra, though no centre was found for it: where bodies
+are merged and not told apart, the cutouts above and below still show the one between."""
+MERGED_VOLUME_RATIO: Final = 1.6
+"""Only an instance this much larger than its neighbours is divided: C2 with its dens is one, and can show two centres."""
+MERGED_NEIGHBOURS: Final = 4
 LEAST_PITCH: Final = 0.6
 """Two bodies nearer to each other than this share of the usual distance may be the halves of one (a fracture, a hole)."""
 
@@ -46,7 +52,7 @@ def with_every_corpus(instances: Instances, corpora: Sequence[Corpus], votes: Se
     central = {vote.cutout: vote for vote in votes if vote.relation == CENTRE}
     owners = [_owner(labels, corpus) for corpus in corpora]
     _dissolve_remnants(labels, owners, corpora)
-    for owner in sorted({o for o in owners if o}):
+    for owner in _oversized(labels, {o for o in owners if o}):
         sharing = _far_apart([k for k, o in enumerate(owners) if o == owner], corpora, spacing_mm)
         if len(sharing) > 1:
             _divide(labels, agreement, owner, [corpora[k] for k in sharing], spacing_mm)
@@ -64,15 +70,29 @@ def _owner(labels: NDArray[np.uint8], corpus: Corpus) -> int:
 
 
 def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Sequence[Corpus]) -> None:
-    """Clear instances without a body, save beyond the ends: there a vertebra may show its posterior elements alone."""
+    """Clear instances without a body of their own, save beyond the ends: there a vertebra may show its arch alone."""
+    bodies = sum(np.bincount(labels[c.box.slices][c.mask], minlength=256) for c in corpora)
+    usual = float(np.median([np.asarray(bodies)[owner] for owner in owners if owner] or [0]))
     top, bottom = corpora[0].centre_vox[1], corpora[-1].centre_vox[1]
     for number, box in label_boxes(labels).items():
-        if number in owners:
+        if number in owners or np.asarray(bodies)[number] > BODY_SHARE * usual:
             continue
         part = labels[box.slices]
         plane = float(np.nonzero(part == number)[1].mean()) + box.start[1]
         if top <= plane <= bottom:
             part[part == number] = 0
+
+
+def _oversized(labels: NDArray[np.uint8], owners: set[int]) -> list[int]:
+    """Instances that are large enough to be two."""
+    sizes = np.bincount(labels.reshape(-1), minlength=256)
+    planes = {n: (box.start[1] + box.stop[1]) / 2 for n, box in label_boxes(labels).items() if n in owners}
+    found = []
+    for number in sorted(owners):
+        others = sorted(owners - {number}, key=lambda n: (abs(planes[n] - planes[number]), n))[:MERGED_NEIGHBOURS]
+        if others and sizes[number] > MERGED_VOLUME_RATIO * float(np.median(sizes[others])):
+            found.append(number)
+    return found
 
 
 def _far_apart(sharing: Sequence[int], corpora: Sequence[Corpus], spacing_mm: Spacing) -> list[int]:
