@@ -47,7 +47,7 @@ class Task(ABC):
         """Make the network with fresh weights."""
 
     @abstractmethod
-    def stream(self, pool: Path, *, seed: int, workers: int) -> Stream:
+    def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
         """Open the stream of training samples."""
 
     @abstractmethod
@@ -92,9 +92,9 @@ class SemanticTask(Task):
         """Make the network with fresh weights."""
         return SemanticUNet(len(SEMANTIC_CLASSES))
 
-    def stream(self, pool: Path, *, seed: int, workers: int) -> Stream:
+    def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
         """Open the stream of painted patches."""
-        return semantic_stream(pool, seed=seed, workers=workers, patch_size=self.patch_size)
+        return semantic_stream(pool, seed=seed, workers=workers, patch_size=self.patch_size, state=state)
 
     def draw(self, volume: Volume, rng: np.random.Generator) -> Sample:
         """Draw a painted patch."""
@@ -127,9 +127,9 @@ class InstanceTask(Task):
         """Make the network with fresh weights."""
         return InstanceUNet(INSTANCE_CHANNELS)
 
-    def stream(self, pool: Path, *, seed: int, workers: int) -> Stream:
+    def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
         """Open the stream of corrupted cutouts."""
-        return instance_stream(pool, seed=seed, workers=workers)
+        return instance_stream(pool, seed=seed, workers=workers, state=state)
 
     def draw(self, volume: Volume, rng: np.random.Generator) -> Sample:
         """Draw a corrupted cutout."""
