@@ -6,6 +6,7 @@ posterior, the second to inferior, the third to the right.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
@@ -274,9 +275,11 @@ def resample(array: NDArray[_Scalar], source: Geometry, target: Geometry, *, ord
     if order > 0:
         sigma = np.where(ratio > ANTIALIAS_RATIO, ANTIALIAS_SIGMA * ratio, 0)
         array = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
-    out: NDArray[_Scalar] = ndimage.affine_transform(
-        array, ratio, offset=offset, output_shape=target.shape, order=order, mode="nearest", output=array.dtype
-    )
+    with warnings.catch_warnings():  # SciPy before 1.16 warns of a change in 0.18 whenever the matrix is a diagonal
+        warnings.simplefilter("ignore", UserWarning)
+        out: NDArray[_Scalar] = ndimage.affine_transform(
+            array, ratio, offset=offset, output_shape=target.shape, order=order, mode="nearest", output=array.dtype
+        )
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,9 @@ HU_LEAST_TISSUE: Final = 0.7
 """Least shares of air among all voxels, and of tissue among those that are neither air nor lung."""
 HU_RANGE: Final = (-500.0, 250.0)
 """A CT holds values below and above these."""
+COARSE_MM: Final = 2.5
+"""Pixels in the sagittal plane coarser than this leave nothing of an endplate or a facet joint."""
+_CT_NAME: Final = re.compile(r"(^|_)mod-ct(_|$)", re.IGNORECASE)
 _SAMPLE: Final = 1_000_000
 
 
@@ -46,10 +50,10 @@ def check_compatibility(scan: Scan, *, force: bool = False) -> tuple[Finding, ..
     Raises
     ------
     InputError
-        COMPAT where the scan is axial or coronal, or a CT, and ``force`` is not set.
+        COMPAT where the scan is axial or coronal, too coarse, or a CT, and ``force`` is not set.
     """
     spacing_mm = Reorientation.between(scan.geometry.axes, PIR).apply_geometry(scan.geometry).spacing_mm
-    objections = [text for text in (_plane_objection(spacing_mm), _modality_objection(scan.image)) if text]
+    objections = [text for text in (_plane_objection(spacing_mm), _modality_objection(scan)) if text]
     if objections and not force:
         raise InputError(ErrorCode.COMPAT, objections[0], remedy="Give a sagittal MRI, or use --force to run all the same.")
     findings = [Finding(FindingCode.COMPAT_FORCED, text) for text in objections]
@@ -61,6 +65,10 @@ def check_compatibility(scan: Scan, *, force: bool = False) -> tuple[Finding, ..
 
 def _plane_objection(spacing_mm: Spacing) -> str | None:
     """What speaks against a sagittal or isotropic scan; the thickest axis tells the plane."""
+    if max(spacing_mm[:2]) > COARSE_MM:
+        return (
+            f"the pixels in the sagittal plane are {max(spacing_mm[:2]):.1f} mm wide, the model expects at most {COARSE_MM} mm."
+        )
     thick = int(np.argmax(spacing_mm))
     if thick == 2 or spacing_mm[thick] <= ISOTROPIC_RATIO * spacing_mm[2]:
         return None
@@ -69,8 +77,15 @@ def _plane_objection(spacing_mm: Spacing) -> str | None:
     return f"the scan is {plane} (spacing {p:.2f} x {i:.2f} x {r:.2f} mm along P, I, R), the model expects a sagittal one."
 
 
-def _modality_objection(image: NDArray[np.float32]) -> str | None:
-    """What speaks against an MRI: values on the Hounsfield scale, air near -1000 and tissue around 0."""
+def _modality_objection(scan: Scan) -> str | None:
+    """What speaks against an MRI: a file named as CT, or values on the Hounsfield scale."""
+    if _CT_NAME.search(scan.source.prefix or ""):
+        return "the file is named as a CT, the model expects an MRI."
+    return _hounsfield_objection(scan.image)
+
+
+def _hounsfield_objection(image: NDArray[np.float32]) -> str | None:
+    """Air near -1000 and tissue around 0."""
     values = image.reshape(-1)[:: max(1, image.size // _SAMPLE)]
     values = values[values > HU_PADDING]
     if values.size == 0 or values.min() > HU_RANGE[0] or values.max() < HU_RANGE[1]:

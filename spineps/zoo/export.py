@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from spineps.networks import BundledNetwork
 
 from spineps.io import atomic
+from spineps.networks import BundledNetwork
 from spineps.zoo.card import ModelCard
 from spineps.zoo.golden import make_golden
 from spineps.zoo.store import CARD, WEIGHTS
