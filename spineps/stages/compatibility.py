@@ -64,17 +64,15 @@ def check_compatibility(scan: Scan, *, force: bool = False) -> tuple[Finding, ..
 
 
 def _plane_objection(spacing_mm: Spacing) -> str | None:
-    """What speaks against a sagittal or isotropic scan; the thickest axis tells the plane."""
-    if max(spacing_mm[:2]) > COARSE_MM:
-        return (
-            f"the pixels in the sagittal plane are {max(spacing_mm[:2]):.1f} mm wide, the model expects at most {COARSE_MM} mm."
-        )
-    thick = int(np.argmax(spacing_mm))
-    if thick == 2 or spacing_mm[thick] <= ISOTROPIC_RATIO * spacing_mm[2]:
-        return None
-    plane = ("coronal", "axial")[thick]
+    """What speaks against a sagittal or isotropic scan (the thickest axis tells the plane) of useful resolution."""
     p, i, r = spacing_mm
-    return f"the scan is {plane} (spacing {p:.2f} x {i:.2f} x {r:.2f} mm along P, I, R), the model expects a sagittal one."
+    thick = int(np.argmax(spacing_mm))
+    if thick != 2 and spacing_mm[thick] > ISOTROPIC_RATIO * r:
+        plane = ("coronal", "axial")[thick]
+        return f"the scan is {plane} (spacing {p:.2f} x {i:.2f} x {r:.2f} mm along P, I, R), the model expects a sagittal one."
+    if max(p, i) > COARSE_MM:
+        return f"the pixels in the sagittal plane are {max(p, i):.1f} mm wide, the model expects at most {COARSE_MM} mm."
+    return None
 
 
 def _modality_objection(scan: Scan) -> str | None:
