@@ -1,10 +1,10 @@
 """Sizes of vertebrae and discs by level, and their variation between and within people.
 
 The means are rounded from the literature and lie between its studies, which differ by up to 10 %: cervical, thoracic and
-lumbar quantitative anatomy of Panjabi et al. (Spine 1991; 16:861-869 and 888-901; Spine 1992; 17:299-306), vertebral and
-disc dimensions of Gilad and Nissan (J Anat 1985; 143:115-120), vertebrae T1 to L5 of Busscher et al. (Eur Spine J 2010;
-19:1104-1114), thoracic disc heights after Kunkel et al. (J Anat 2011; 219:375-387). Direct measurements are of dry or
-dissected bone; masks drawn in MRI include the cortex.
+lumbar quantitative anatomy of Panjabi et al. (Spine 1991; 16:861-869 and 888-901; Spine 1992; 17:299-306), cervical
+vertebrae of Francis (Anat Rec 1955; 122:603-609), vertebral and disc dimensions of Gilad and Nissan (J Anat 1985;
+143:115-120), vertebrae T1 to L5 of Busscher et al. (Eur Spine J 2010; 19:1104-1114), thoracic disc heights after Kunkel et
+al. (J Anat 2011; 219:375-387). Direct measurements are of dry or dissected bone; masks drawn in MRI include the cortex.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ L6_INSTANCE: Final = 25
 TABLE: Final = MappingProxyType(
     {
         "width": (
-            20, 17.5, 17, 17.5, 18.7, 20.5, 22.5,
+            20, 18, 17.8, 18.4, 19.6, 21.6, 23.6,
             25, 25, 25, 25, 25.7, 27, 28.5, 30, 31.5, 33.5, 36.5, 40,
             43.5, 45.5, 47.5, 49.5, 51,
         ),
         "depth": (
-            10, 15.5, 15.8, 16, 16.4, 17, 17.7,
+            10, 15.8, 16.4, 16.6, 17, 17.5, 18.1,
             17.5, 18.5, 20.5, 22.5, 24, 25.5, 27, 28, 29, 30, 31, 32,
             34.5, 35.7, 36.5, 36.8, 36,
         ),
         "height": (
-            11, 20, 14, 13.6, 13.4, 13.6, 15,
+            11, 20, 14.7, 14.3, 14.1, 14.3, 15.8,
             16.2, 17, 17.4, 17.8, 18.2, 18.8, 19.4, 20, 20.8, 22, 23, 24.5,
             27.5, 28.5, 29, 29, 28.3,
         ),
@@ -108,7 +108,7 @@ _ANGLES_AND_OFFSETS: Final = MappingProxyType({"spinous_angle": (5.0, 3.0), "tra
 """Standard deviation between people and between levels of what may be zero or negative, so varied by addition."""
 _BODY: Final = ("width", "depth", "height")
 SACRUM_LENGTH_MM: Final = 105.0
-STATURE: Final = (0.87, 1.2)
+STATURE: Final = (0.86, 1.17)
 """Smallest and largest factor on all sizes."""
 
 

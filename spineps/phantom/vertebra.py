@@ -24,6 +24,8 @@ RIGHT: Final = 1
 _COSTAL: Final = {LEFT: Structure.COSTAL_LEFT, RIGHT: Structure.COSTAL_RIGHT}
 _SUPERIOR: Final = {LEFT: Structure.SUPERIOR_ARTICULAR_LEFT, RIGHT: Structure.SUPERIOR_ARTICULAR_RIGHT}
 _INFERIOR: Final = {LEFT: Structure.INFERIOR_ARTICULAR_LEFT, RIGHT: Structure.INFERIOR_ARTICULAR_RIGHT}
+_PEDICLE_START: Final = 0.42
+"""The root of a pedicle carries the body's label as far back as this share of the body's depth behind its centre."""
 _REACH_MM: Final = 62.0
 """How far to the side the parts of one vertebra reach at most."""
 
@@ -157,6 +159,9 @@ def _commit(rng: np.random.Generator, canvas: Canvas, site: Site, style: BoneSty
     shell = (depth >= 0) & (depth < style.cortex_mm * 0.6)
     canvas.fill(patch.where(shell), Tissue.CORTICAL_BONE)
     canvas.fill(patch.where(parts.space & ~inside), Tissue.JOINT if rng.random() < 0.6 else Tissue.CORTICAL_BONE)
+    root = inside & (owner == Structure.ARCUS) & (patch.u < _PEDICLE_START * site.sizes.depth) & (site.level.position > C2)
+    marrow[root & (marrow != Tissue.CORTICAL_BONE)] = Tissue.BODY_MARROW
+    owner = np.where(root, np.uint8(Structure.CORPUS), owner)
     bone = patch.where(inside)
     canvas.fill(bone, marrow[inside])
     if site.level.position > C1:
@@ -303,8 +308,8 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         shape, off = facet_shape(joint)
         if level.lumbar:
             lateral = half + q.pedicle_width / 2
-            base: Point = (c + 0.32 * q.canal_depth, side * (lateral + 0.5), 0.02 * h)
-            thick = 5.5 * k * jitter
+            base: Point = (c + 0.38 * q.canal_depth, side * (lateral + 0.7), -0.04 * h)
+            thick = 5.9 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.34 * q.canal_depth, side * (half + 1.0), -0.16 * h), 4.4 * k * jitter
         else:
@@ -313,14 +318,14 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.86), shape)
         if level.lumbar:
             mammillary = (base[0] + 7.5 * k, side * (abs(base[1]) + 1.5), -0.16 * h)
-            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (5.6 * k, 4.6 * k, 7 * k)))
+            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (6.2 * k, 5 * k, 7.4 * k)))
         cut = joint.height_above(parts.patch, site.centre, side) + np.float32(joint.gap_mm / 2)
         parts.add(np.maximum(distance, cut), _SUPERIOR[side], 0.25)
     if site.below is not None:
         joint = site.below
         shape, off = facet_shape(joint)
         if level.lumbar:
-            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 5.5 * k * jitter
+            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 6.3 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.5 * q.canal_depth + 2.5, side * (joint.v - 1.5), 0.22 * h), 4.2 * k * jitter
         else:
