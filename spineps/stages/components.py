@@ -59,11 +59,12 @@ class Components:
 def connected(array: NDArray[Any], connectivity: int) -> Components:
     """Connected components; in an array of labels, neighbours with different labels are different components."""
     numbers, count = cc3d.connected_components(np.ascontiguousarray(array), connectivity=connectivity, return_N=True)
+    whole = Box.whole((array.shape[0], array.shape[1], array.shape[2]))
     if count == 0:
-        whole = Box.whole((array.shape[0], array.shape[1], array.shape[2]))
         return Components(numbers, np.array([array.size], np.int64), (whole,), np.zeros((1, 3)))
     found = cc3d.statistics(numbers)
-    boxes = tuple(box_of(slices) for slices in found["bounding_boxes"])
+    # Without background voxels the background has no box.
+    boxes = tuple(whole if slices is None else box_of(slices) for slices in found["bounding_boxes"])
     return Components(numbers, found["voxel_counts"].astype(np.int64), boxes, found["centroids"].astype(np.float64))
 
 
