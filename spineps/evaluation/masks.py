@@ -187,7 +187,7 @@ def _read(path: Path, scheme: Scheme | None) -> LabelMap:
     """Read a mask and make sure that its labels are of the scheme that its name says, or find out the scheme."""
     from spineps.io.nifti import read_labels
 
-    mask = read_labels(path, scheme=scheme or Scheme.SEMANTIC)
+    mask = read_labels(path, scheme=scheme or Scheme.SEMANTIC, allow_empty=True)
     told = scheme_of(mask.labels)
     if (told is None and scheme is None) or told not in (None, scheme or told):
         shown = ", ".join(str(i) for i in np.unique(mask.labels[mask.labels > 0])[:12])

@@ -69,7 +69,9 @@ def checked_scan(values: FloatArray, geometry: Geometry, name: str) -> tuple[Flo
     return values, findings
 
 
-def checked_labels(stored: NDArray[Any], scaling: tuple[float, float] | None, name: str) -> LabelArray:
+def checked_labels(
+    stored: NDArray[Any], scaling: tuple[float, float] | None, name: str, *, allow_empty: bool = False
+) -> LabelArray:
     """Labels as uint8 where they fit, else as uint16.
 
     Raises
@@ -88,7 +90,7 @@ def checked_labels(stored: NDArray[Any], scaling: tuple[float, float] | None, na
     labels: LabelArray = whole.astype(np.uint8) if np.rint(high) <= 255 else whole.astype(np.uint16)
     if np.issubdtype(values.dtype, np.floating) and np.abs(values - labels).max() > _ROUNDING:
         raise refusal(ErrorCode.INPUT_LABELS, name, "is no label map: it holds fractions", remedy=remedy)
-    if not labels.any():
+    if not labels.any() and not allow_empty:
         raise refusal(ErrorCode.INPUT_LABELS, name, "holds no label, only zeros", remedy="Check which mask you gave.")
     if _looks_like_scan(labels):
         raise refusal(ErrorCode.INPUT_LABELS, name, "looks like a scan, not like a label map", remedy="Give the mask.")

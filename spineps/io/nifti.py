@@ -53,7 +53,13 @@ def read_scan(path: Path | str, options: ReadOptions = _DEFAULT) -> Scan:
         return _scan(load_file(Path(path), options), name)
 
 
-def read_labels(path: Path | str, options: ReadOptions = _DEFAULT, *, scheme: Scheme = Scheme.SEMANTIC) -> LabelMap:
+def read_labels(
+    path: Path | str,
+    options: ReadOptions = _DEFAULT,
+    *,
+    scheme: Scheme = Scheme.SEMANTIC,
+    allow_empty: bool = False,
+) -> LabelMap:
     """Read a file with a label map.
 
     Parameters
@@ -64,6 +70,8 @@ def read_labels(path: Path | str, options: ReadOptions = _DEFAULT, *, scheme: Sc
         Choices that the file leaves open.
     scheme : Scheme
         What the numbers mean.
+    allow_empty : bool
+        Take a map of zeros alone as one that shows nothing, for example a prediction that found nothing.
 
     Raises
     ------
@@ -72,7 +80,7 @@ def read_labels(path: Path | str, options: ReadOptions = _DEFAULT, *, scheme: Sc
     """
     name = shown_name(path)
     with _reading(name):
-        return _label_map(load_file(Path(path), options), name, scheme)
+        return _label_map(load_file(Path(path), options), name, scheme, allow_empty=allow_empty)
 
 
 def from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT) -> Scan:
@@ -104,8 +112,9 @@ def _scan(stored: Stored, name: str) -> Scan:
     return Scan(image, stored.geometry, Source(stored.source.sha256, (*stored.source.findings, *replaced)))
 
 
-def _label_map(stored: Stored, name: str, scheme: Scheme) -> LabelMap:
-    return LabelMap(checked_labels(stored.numbers, stored.scaling, name), stored.geometry, scheme, stored.source)
+def _label_map(stored: Stored, name: str, scheme: Scheme, *, allow_empty: bool = False) -> LabelMap:
+    labels = checked_labels(stored.numbers, stored.scaling, name, allow_empty=allow_empty)
+    return LabelMap(labels, stored.geometry, scheme, stored.source)
 
 
 @contextmanager

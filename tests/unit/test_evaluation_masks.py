@@ -10,10 +10,10 @@ import pytest
 from evaluation_masks import box_spine, write_masks
 
 from spineps.errors import ErrorCode, InputError, UsageError
-from spineps.evaluation.masks import Masks, onto_grid, pair_masks, read_pair, scheme_of
-from spineps.evaluation.pairs import find_masks, pair_folders, read_pairs
+from spineps.evaluation.masks import Masks, onto_grid, pair_masks, read_masks, read_pair, scheme_of
+from spineps.evaluation.pairs import MaskFiles, find_masks, pair_folders, read_pairs
 from spineps.geometry import Geometry, Reorientation
-from spineps.io.atomic import write_text
+from spineps.io.atomic import write_nifti, write_text
 from spineps.labels import Scheme
 from spineps.volume import LabelMap
 
@@ -157,3 +157,16 @@ def test_without_a_prediction_everything_is_missed(tmp_path):
     found = read_pair(replace(pair, prediction=None))
     assert found.prediction.kinds() == set(Scheme)
     assert not found.arrays(Scheme.SEMANTIC)[1].any()
+
+
+def test_a_prediction_that_found_nothing_is_an_answer_not_an_error(tmp_path):
+    geometry = Geometry.from_spacing((20, 60, 12), (1.0, 1.0, 2.0))
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[4:12, 10:20, 3:9], labels[4:12, 25:35, 3:9] = 2, 3
+    reference, prediction = tmp_path / "sub-1_seg-vert_msk.nii.gz", tmp_path / "found_sub-1_seg-vert_msk.nii.gz"
+    write_nifti(reference, labels, geometry)
+    write_nifti(prediction, np.zeros_like(labels), geometry)
+    masks = read_masks(MaskFiles(instance=prediction))
+    assert masks.instance is not None
+    assert not masks.instance.labels.any()
+    assert read_masks(MaskFiles(instance=reference)).instance.labels.any()
