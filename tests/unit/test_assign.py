@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spineps.labels import VERTEBRA, Structure, lookup
+from spineps.stages.assign import (
+    assign_articular,
+    assign_components,
+    clip_to_vertebrae,
+    grow,
+    join_split_top,
+    reassign_fragments,
+    top_to_bottom,
+)
+from tests.spines import make_spine
+
+SPACING = (2.0, 2.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def spine():
+    return make_spine(4)
+
+
+def _padded(spine):
+    return np.pad(spine.labels(), 1), np.pad(spine.truth, 1)
+
+
+def test_instances_end_where_no_vertebra_is(spine):
+    semantic, truth = _padded(spine)
+    assert np.array_equal(clip_to_vertebrae(semantic, np.full_like(truth, 2) * (truth >= 0)) > 0, truth > 0)
+
+
+def test_a_rim_grows_back_to_the_right_vertebra(spine):
+    semantic, truth = _padded(spine)
+    inner = truth.copy()
+    for axis in range(3):
+        inner[(np.roll(truth, 1, axis) != truth) | (np.roll(truth, -1, axis) != truth)] = 0
+    grown = grow(lookup(VERTEBRA)[semantic], semantic, inner, 4)
+    assert np.count_nonzero(grown == truth) > 0.995 * truth.size
+    assert np.count_nonzero((grown > 0) & (grown != truth)) < 0.001 * np.count_nonzero(truth)
+
+
+def test_growth_prefers_the_own_structure():
+    semantic = np.zeros((5, 5, 5), np.uint8)
+    semantic[2, 1, 1:4] = Structure.INFERIOR_ARTICULAR_LEFT
+    semantic[2, 2, 1:4] = Structure.SUPERIOR_ARTICULAR_LEFT
+    instance = np.zeros_like(semantic)
+    instance[2, 1] = np.where(semantic[2, 1] > 0, 1, 0)
+    instance[2, 2, 1] = 2
+    grown = grow(semantic > 0, semantic, instance, 3)
+    assert grown[2, 2, 2] == 2
+
+
+def test_an_articular_process_belongs_to_who_clearly_holds_most_of_it(spine):
+    semantic, truth = _padded(spine)
+    process = (truth == 2) & (semantic == Structure.SUPERIOR_ARTICULAR_LEFT)
+    where = np.argwhere(process)
+    mixed = truth.copy()
+    mixed[tuple(where[: len(where) // 5].T)] = 1  # a fifth to the wrong vertebra
+    mixed[tuple(where[-len(where) // 3 :].T)] = 0  # and a third to none: the background is no vertebra
+    assert np.array_equal(assign_articular(semantic, mixed), truth)
+
+
+def test_a_disputed_articular_process_stays_divided(spine):
+    semantic, truth = _padded(spine)
+    where = np.argwhere((truth == 2) & (semantic == Structure.SUPERIOR_ARTICULAR_LEFT))
+    mixed = truth.copy()
+    mixed[tuple(where[: len(where) * 2 // 5].T)] = 1
+    assert np.array_equal(assign_articular(semantic, mixed), mixed)
+
+
+def test_a_missing_component_goes_to_its_neighbour_and_an_orphan_goes(spine):
+    semantic, truth = _padded(spine)
+    missing = truth.copy()
+    missing[(semantic == Structure.SPINOUS) & (truth == 3)] = 0
+    orphan = semantic.copy()
+    orphan[2:4, 2:4, 2:4] = Structure.ARCUS
+    new_semantic, new_instance, removed = assign_components(orphan, missing)
+    assert np.array_equal(new_instance, truth)
+    assert np.array_equal(new_semantic, semantic)
+    assert removed == 8
+
+
+def test_a_fragment_that_touches_one_other_vertebra_changes_owner(spine):
+    semantic, truth = _padded(spine)
+    wrong = truth.copy()
+    wrong[(semantic == Structure.SPINOUS) & (truth == 3)] = 2
+    parts = reassign_fragments(semantic, wrong)
+    assert np.array_equal(parts, truth)
+
+
+def test_a_fragment_with_body_stays(spine):
+    semantic, truth = _padded(spine)
+    wrong = truth.copy()
+    where = np.argwhere((semantic == Structure.CORPUS) & (truth == 3))
+    wrong[tuple(where[:50].T)] = 2
+    assert np.array_equal(reassign_fragments(semantic, wrong), wrong)
+
+
+def test_a_split_first_body_is_joined(spine):
+    semantic, truth = _padded(spine)
+    body = (semantic == Structure.CORPUS) & (truth == 1)
+    planes = np.flatnonzero(body.any(axis=(0, 2)))
+    split = truth.copy()
+    split[(truth == 1) & (np.arange(truth.shape[1])[None, :, None] < planes[2])] = 9
+    assert np.array_equal(join_split_top(semantic, split, SPACING), truth)
+
+
+def test_a_cut_first_vertebra_is_not_joined(spine):
+    top = spine.body_box(1).stop[1] - 2
+    semantic, truth = (np.pad(a[:, top:], 1) for a in (spine.labels(), spine.truth))
+    first, second = (np.count_nonzero(truth == n) for n in (1, 2))
+    assert first < 0.5 * second
+    assert np.array_equal(join_split_top(semantic, truth, SPACING), truth)
+
+
+def test_vertebrae_are_ordered_by_their_bodies(spine):
+    semantic, truth = _padded(spine)
+    table = np.array([0, 7, 3, 9, 1], np.uint8)
+    assert top_to_bottom(semantic, table[truth]) == [7, 3, 9, 1]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spineps.stages.corpora import find_corpora
+from spineps.stages.cutouts import predict_cutouts
+from spineps.stages.merge import Instances, merge_votes
+from spineps.stages.recover import with_every_corpus
+from tests.spines import Oracle, make_spine
+
+SPACING = (2.0, 2.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def found():
+    spine = make_spine(5)
+    corpora, _ = find_corpora(spine.labels(), SPACING)
+    votes = predict_cutouts(spine.labels(), corpora, Oracle(spine))
+    return spine, corpora, votes, merge_votes(votes, spine.truth.shape, SPACING)
+
+
+def _owners(labels, spine):
+    return [set(np.unique(labels[spine.truth == n]).tolist()) for n in range(1, 6)]
+
+
+def test_good_instances_stay(found):
+    _, corpora, votes, merged = found
+    checked = with_every_corpus(merged, corpora, votes, SPACING)
+    assert np.array_equal(checked.labels, merged.labels)
+    assert checked.agreement == merged.agreement
+
+
+def test_a_skipped_vertebra_comes_back(found):
+    spine, corpora, votes, merged = found
+    labels = merged.labels.copy()
+    lost = int(np.bincount(labels[spine.truth == 3]).argmax())
+    labels[labels == lost] = 0
+    checked = with_every_corpus(Instances(labels, merged.agreement), corpora, votes, SPACING)
+    owners = _owners(checked.labels, spine)
+    assert len(set.union(*owners)) == 5
+    assert all(len(owner) == 1 for owner in owners)
+    assert sorted(checked.agreement) == [1, 2, 3, 4, 5]
+
+
+def test_merged_vertebrae_are_divided(found):
+    spine, corpora, votes, merged = found
+    labels = merged.labels.copy()
+    one, other = (int(np.bincount(labels[spine.truth == n]).argmax()) for n in (2, 3))
+    labels[labels == other] = one
+    checked = with_every_corpus(Instances(labels, merged.agreement), corpora, votes, SPACING)
+    bodies = {int(checked.labels[tuple(int(v) for v in c.centre_vox)]) for c in corpora}
+    assert len(bodies) == 5
+
+
+def test_a_remnant_without_a_body_is_dissolved(found):
+    spine, corpora, votes, merged = found
+    labels = merged.labels.copy()
+    arch = (spine.truth == 3) & (np.arange(labels.shape[0])[:, None, None] > spine.centres_vox[2][0] + 14)
+    labels[arch] = 6
+    checked = with_every_corpus(Instances(labels, {**merged.agreement, 6: 0.1}), corpora, votes, SPACING)
+    assert not checked.labels[arch].any()
+    assert sorted(checked.agreement) == [1, 2, 3, 4, 5]
