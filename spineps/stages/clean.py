@@ -87,7 +87,7 @@ def clean_semantic(semantic: LabelMap) -> tuple[LabelMap, tuple[Finding, ...]]:
     labels = _without_specks(np.ascontiguousarray(whole[box.slices]), spacing_mm)
     before = int(np.count_nonzero(labels))
     labels = _without_stray_bodies(_spine_only(labels, spacing_mm), spacing_mm)
-    labels = _with_sacrum_at_the_end(labels, spacing_mm)
+    labels = _without_bodies_below_the_sacrum(_with_sacrum_at_the_end(labels, spacing_mm))
     removed_ml = (before - int(np.count_nonzero(labels))) * semantic.geometry.voxel_volume_mm3 / 1000
     out = np.zeros_like(whole)
     out[box.slices] = fill_holes(labels)
@@ -238,6 +238,22 @@ def _with_sacrum_at_the_end(labels: NDArray[np.uint8], spacing_mm: Spacing) -> N
         return labels
     out = labels.copy()
     out[(parts.numbers > 0) & ~keep[parts.numbers]] = 0
+    return out
+
+
+def _without_bodies_below_the_sacrum(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Remove pieces of bodies and discs whose centre lies below that of the sacrum: bladder, bowel, coccyx."""
+    planes = np.flatnonzero((labels == Structure.SACRUM).any(axis=(0, 2)))
+    if planes.size == 0:
+        return labels
+    counts = np.count_nonzero(labels[:, planes] == Structure.SACRUM, axis=(0, 2))
+    centre_plane = float(planes @ counts / counts.sum())
+    parts = connected(_COLUMN[labels], FACES)
+    below = np.array([False, *(centre[1] > centre_plane for centre in parts.centres[1:])])
+    if not below.any():
+        return labels
+    out = labels.copy()
+    out[below[parts.numbers]] = 0
     return out
 
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from draws import failing_draw
 
 from spineps.errors import InputError, ResourceError, UsageError
 from spineps.labels import LEFT_RIGHT_PAIRS, Structure, left_right_table
@@ -245,10 +246,6 @@ def test_no_training_seed_is_ever_held_out_or_used_twice(tmp_path: Path) -> None
     assert stream.next_volume(small(tmp_path)) == FIRST_TRAINING_SEED + 8
     assert stream.next_volume(small(tmp_path), {"volumes": [1, FIRST_TRAINING_SEED + 9]}) == FIRST_TRAINING_SEED + 9
     assert stream.next_volume(small(tmp_path, first_volume=FIRST_TRAINING_SEED + 50)) == FIRST_TRAINING_SEED + 50
-
-
-def failing_draw(volume: Volume, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    raise RuntimeError(f"no sample from {volume.seed}")
 
 
 def test_a_worker_that_fails_is_heard(tmp_path: Path, volume: Volume) -> None:
