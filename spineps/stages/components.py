@@ -99,6 +99,15 @@ def erode_18(mask: NDArray[np.bool_], iterations: int) -> NDArray[np.bool_]:
     return mask
 
 
+def dilate_18(mask: NDArray[np.bool_], iterations: int) -> NDArray[np.bool_]:
+    """Dilation by the 18-neighbourhood; the array keeps its size."""
+    # The erosion takes what lies beyond the array for background, so the complement needs a rim.
+    outside = np.pad(~mask, iterations, constant_values=True)
+    inner = tuple(slice(iterations, n + iterations) for n in mask.shape)
+    grown: NDArray[np.bool_] = ~erode_18(outside, iterations)[inner]
+    return grown
+
+
 def _erode_axis(mask: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
     out = np.zeros_like(mask)
     if mask.shape[axis] < 3:

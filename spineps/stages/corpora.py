@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spineps.errors import Finding, FindingCode
 from spineps.geometry import Box, Matrix, Spacing
 from spineps.labels import BODY, ENDPLATES, Structure, lookup
-from spineps.stages.components import CORNERS, EDGES, Components, connected, erode_18, reference_voxels
+from spineps.stages.components import CORNERS, EDGES, Components, connected, dilate_18, erode_18, reference_voxels
 from spineps.stages.fused import Piece, Size, looks_merged, one_body, split_piece
 
 EROSION_MM: Final = 1.5
@@ -41,12 +41,15 @@ class Corpus:
     box : Box
         Where ``mask`` lies.
     mask : ndarray of bool
-        The (eroded) body.
+        Its voxels.
+    single : bool
+        False where it looks like several bodies that could not be told apart.
     """
 
     centre_vox: tuple[float, float, float]
     box: Box
     mask: NDArray[np.bool_]
+    single: bool = True
 
     @property
     def size(self) -> int:
@@ -86,7 +89,16 @@ def find_corpora(
     found = _eroded_bodies(np.ascontiguousarray(body[box.slices]), spacing_mm)
     pieces = _one_a_level([piece.shifted(box.start) for piece in found], spacing_mm)
     whole, findings = _without_merged(pieces, _disc_planes(semantic, spacing_mm), spacing_mm, split_merged)
-    return tuple(Corpus(_triple(piece.centre_vox), piece.box, piece.mask) for piece in whole), findings
+    return tuple(_restored(piece, single, body, _erosions(spacing_mm)) for piece, single in whole), findings
+
+
+def _restored(piece: Piece, single: bool, body: NDArray[np.bool_], erosions: int) -> Corpus:
+    """The body that an eroded one was."""
+    a, b, c = body.shape
+    box = piece.box.grown((erosions, erosions, erosions)).intersect(Box.whole((a, b, c)))
+    mask = np.zeros(box.shape, np.bool_)
+    mask[piece.box.shifted([-s for s in box.start]).slices] = piece.mask
+    return Corpus(_triple(piece.centre_vox), box, dilate_18(mask, erosions) & body[box.slices], single)
 
 
 def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing) -> list[Piece]:
@@ -140,7 +152,8 @@ def _disc_planes(semantic: NDArray[np.uint8], spacing_mm: Spacing) -> list[float
 
 def _without_merged(
     pieces: list[Piece], discs: list[float], spacing_mm: Spacing, split: bool
-) -> tuple[list[Piece], tuple[Finding, ...]]:
+) -> tuple[list[tuple[Piece, bool]], tuple[Finding, ...]]:
+    """Bodies with those that look merged cut, and whether each is a single one."""
     axes = _spine_axes(pieces, spacing_mm)
     lost_mm = 2 * _erosions(spacing_mm) * spacing_mm[1]
     sizes = [
@@ -148,19 +161,19 @@ def _without_merged(
         for piece, axis in zip(pieces, axes, strict=True)
     ]
     listed = _by_discs(pieces, discs, spacing_mm)
-    out: list[Piece] = []
+    out: list[tuple[Piece, bool]] = []
     findings: list[Finding] = []
     for k, piece in enumerate(pieces):
         if not looks_merged(k, sizes, out_of_order=k in listed):
-            out.append(piece)
+            out.append((piece, True))
             continue
         parts = split_piece(piece, axes[k], one_body(k, sizes), lost_mm, spacing_mm) if split else [piece]
         done = len(parts) > 1
         code = FindingCode.MERGED_CORPUS_SPLIT if done else FindingCode.MERGED_CORPUS_KEPT
         fate = f"was split in {len(parts)}" if done else "was left as it is"
         findings.append(Finding(code, f"A vertebral body as tall as several (number {k + 1} from the top) {fate}."))
-        out.extend(parts)
-    return sorted(out, key=lambda p: float(p.centre_vox[1])), tuple(findings)
+        out.extend((part, done) for part in parts)
+    return sorted(out, key=lambda p: float(p[0].centre_vox[1])), tuple(findings)
 
 
 def _spine_axes(pieces: list[Piece], spacing_mm: Spacing) -> list[Matrix]:

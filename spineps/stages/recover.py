@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineps.geometry import Box, Spacing
+from spineps.stages.assign import CLEAR_MAJORITY
 from spineps.stages.components import label_boxes
 from spineps.stages.corpora import Corpus
 from spineps.stages.cutouts import CENTRE, Vote
@@ -27,7 +28,7 @@ LEAST_PITCH: Final = 0.6
 
 
 def with_every_corpus(instances: Instances, corpora: Sequence[Corpus], votes: Sequence[Vote], spacing_mm: Spacing) -> Instances:
-    """Give each vertebral body one instance of its own.
+    """Give each vertebral body one instance of its own, and the whole body to one instance.
 
     The couples can miss a body of which the network said too little, join two bodies, or leave a remnant that is the
     vertebra of no body. A missed body gets what its own cutout says of its centre; bodies that share an instance divide it;
@@ -51,6 +52,7 @@ def with_every_corpus(instances: Instances, corpora: Sequence[Corpus], votes: Se
     agreement = dict(instances.agreement)
     central = {vote.cutout: vote for vote in votes if vote.relation == CENTRE}
     owners = [_owner(labels, corpus) for corpus in corpora]
+    _unite_bodies(labels, owners, corpora)
     _dissolve_remnants(labels, owners, corpora)
     for owner in _oversized(labels, {o for o in owners if o}):
         sharing = _far_apart([k for k, o in enumerate(owners) if o == owner], corpora, spacing_mm)
@@ -67,6 +69,17 @@ def _owner(labels: NDArray[np.uint8], corpus: Corpus) -> int:
     counts = np.bincount(labels[corpus.box.slices][corpus.mask], minlength=2)
     best = int(np.argmax(counts[1:])) + 1
     return best if counts[best] > MAIN_SHARE * corpus.size else 0
+
+
+def _unite_bodies(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Sequence[Corpus]) -> None:
+    """Give a body as a whole to the instance that clearly holds most of it: where a body ends, the semantic mask knows."""
+    for owner, corpus in zip(owners, corpora, strict=True):
+        part = labels[corpus.box.slices]
+        counts = np.bincount(part[corpus.mask], minlength=3)
+        counts[0] = 0
+        runner_up = int(np.sort(counts)[-2])
+        if owner and corpus.single and counts[owner] > CLEAR_MAJORITY * runner_up:
+            part[corpus.mask] = owner
 
 
 def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Sequence[Corpus]) -> None:

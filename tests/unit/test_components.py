@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from spineps.geometry import Box
-from spineps.stages.components import CORNERS, FACES, connected, erode_18, label_boxes
+from spineps.stages.components import CORNERS, FACES, connected, dilate_18, erode_18, label_boxes
 
 
 def test_components_of_nothing_and_of_everything():
@@ -30,3 +30,10 @@ def test_erosion_is_that_of_the_18_neighbourhood(shape, iterations):
     mask = np.random.default_rng(3).random(shape) < 0.93
     structure = ndimage.generate_binary_structure(3, 2)
     assert np.array_equal(erode_18(mask, iterations), ndimage.binary_erosion(mask, structure, iterations))
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_dilation_is_that_of_the_18_neighbourhood(iterations):
+    mask = np.random.default_rng(3).random((9, 12, 7)) < 0.02
+    structure = ndimage.generate_binary_structure(3, 2)
+    assert np.array_equal(dilate_18(mask, iterations), ndimage.binary_dilation(mask, structure, iterations))

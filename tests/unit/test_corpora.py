@@ -137,3 +137,11 @@ def test_small_islands_are_no_bodies():
     labels = spine.labels()
     labels[1:4, 2:5, 1:4] = Structure.CORPUS
     assert len(_found(spine, labels)[0]) == 4
+
+
+def test_the_masks_of_the_bodies_are_whole():
+    spine = make_spine(3, (1.0, 1.0, 2.0))
+    corpora, _ = _found(spine)
+    body = spine.semantic.labels == Structure.CORPUS
+    assert sum(np.count_nonzero(c.mask) for c in corpora) > 0.97 * np.count_nonzero(body)
+    assert all(body[c.box.slices][c.mask].all() and c.single for c in corpora)

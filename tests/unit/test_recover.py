@@ -61,3 +61,15 @@ def test_a_remnant_without_a_body_is_dissolved(found):
     checked = with_every_corpus(Instances(labels, {**merged.agreement, 6: 0.1}), corpora, votes, SPACING)
     assert not checked.labels[arch].any()
     assert sorted(checked.agreement) == [1, 2, 3, 4, 5]
+
+
+def test_a_body_belongs_to_one_instance(found):
+    spine, corpora, votes, merged = found
+    labels = merged.labels.copy()
+    one, other = (int(np.bincount(labels[spine.truth == n]).argmax()) for n in (3, 4))
+    body = np.argwhere(labels[corpora[2].box.slices] * corpora[2].mask)
+    third = body[: len(body) // 4] + np.array(corpora[2].box.start)
+    labels[tuple(third.T)] = other
+    checked = with_every_corpus(Instances(labels, merged.agreement), corpora, votes, SPACING)
+    assert one != other
+    assert np.array_equal(checked.labels, merged.labels)
