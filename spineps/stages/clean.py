@@ -87,7 +87,7 @@ def clean_semantic(semantic: LabelMap) -> tuple[LabelMap, tuple[Finding, ...]]:
     labels = _without_specks(np.ascontiguousarray(whole[box.slices]), spacing_mm)
     before = int(np.count_nonzero(labels))
     labels = _without_stray_bodies(_spine_only(labels, spacing_mm), spacing_mm)
-    labels = _without_bodies_below_the_sacrum(_with_sacrum_at_the_end(labels, spacing_mm))
+    labels = _with_sacrum_at_the_end(labels, spacing_mm)
     removed_ml = (before - int(np.count_nonzero(labels))) * semantic.geometry.voxel_volume_mm3 / 1000
     out = np.zeros_like(whole)
     out[box.slices] = fill_holes(labels)
@@ -131,8 +131,12 @@ def _spine_only(labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.ui
     points = _Points.of(spine, spacing_mm)
     numbers = parts.numbers.reshape(-1)[points.where].astype(np.int64)
     keep = np.zeros(parts.count + 1, np.bool_)
-    keep[_main_component(points, numbers, parts)] = True
-    _join_pieces(keep, points, numbers, parts, spacing_mm)
+    main = _main_component(points, numbers, parts)
+    keep[main] = True
+    # Nothing of the column lies below a sacrum: what is painted there is bladder, bowel or coccyx.
+    lowest_plane = _sacrum_plane(labels, parts.numbers == main, spacing_mm)
+    possible = np.array([centre[1] <= lowest_plane for centre in parts.centres])
+    _join_pieces(keep, possible, points, numbers, parts, spacing_mm)
     _join_fragments(keep, points, numbers, parts, spacing_mm)
     out = labels.copy()
     out.reshape(-1)[points.where[~keep[numbers]]] = 0
@@ -154,14 +158,28 @@ def _main_component(points: _Points, numbers: NDArray[np.int64], parts: Componen
     return int(np.lexsort((parts.sizes, both))[-1])
 
 
+def _sacrum_plane(labels: NDArray[np.uint8], main: NDArray[np.bool_], spacing_mm: Spacing) -> float:
+    """Plane of the centre of the largest sacrum that adjoins the main component; infinite where none does."""
+    parts = connected(labels == Structure.SACRUM, CORNERS)
+    for k in (int(k) for k in np.argsort(-parts.sizes[1:], kind="stable") + 1):
+        if near(main, parts, k, SACRUM_GAP_MM, spacing_mm):
+            return float(parts.centres[k][1])
+    return float("inf")
+
+
 def _join_pieces(
-    keep: NDArray[np.bool_], points: _Points, numbers: NDArray[np.int64], parts: Components, spacing_mm: Spacing
+    keep: NDArray[np.bool_],
+    possible: NDArray[np.bool_],
+    points: _Points,
+    numbers: NDArray[np.int64],
+    parts: Components,
+    spacing_mm: Spacing,
 ) -> None:
-    """Mark the components that continue the midline of the kept ones, the nearest first."""
+    """Mark the possible components that continue the midline of the kept ones, the nearest first."""
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     kinds = [_COLUMN[points.labels], _CANAL[points.labels]]
     volumes = [np.bincount(numbers[kind], minlength=parts.count + 1) * voxel_ml for kind in kinds]
-    waiting = {int(k) for k in np.flatnonzero((np.maximum(*volumes) >= PIECE_ML) & ~keep) if k}
+    waiting = {int(k) for k in np.flatnonzero((np.maximum(*volumes) >= PIECE_ML) & possible & ~keep) if k}
     joined = True
     while joined and waiting:
         joined = False
@@ -238,22 +256,6 @@ def _with_sacrum_at_the_end(labels: NDArray[np.uint8], spacing_mm: Spacing) -> N
         return labels
     out = labels.copy()
     out[(parts.numbers > 0) & ~keep[parts.numbers]] = 0
-    return out
-
-
-def _without_bodies_below_the_sacrum(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Remove pieces of bodies and discs whose centre lies below that of the sacrum: bladder, bowel, coccyx."""
-    planes = np.flatnonzero((labels == Structure.SACRUM).any(axis=(0, 2)))
-    if planes.size == 0:
-        return labels
-    counts = np.count_nonzero(labels[:, planes] == Structure.SACRUM, axis=(0, 2))
-    centre_plane = float(planes @ counts / counts.sum())
-    parts = connected(_COLUMN[labels], FACES)
-    below = np.array([False, *(centre[1] > centre_plane for centre in parts.centres[1:])])
-    if not below.any():
-        return labels
-    out = labels.copy()
-    out[below[parts.numbers]] = 0
     return out
 
 

@@ -105,17 +105,14 @@ def test_cleaning_twice_changes_nothing(spine):
     assert np.array_equal(once.labels, twice.labels)
 
 
-def test_a_body_painted_into_the_bladder_goes():
-    column = make_spine(5, (1.5, 1.5, 2.5)).labels()
-    length = column.shape[1]
-    labels = np.pad(column, ((0, 60), (0, 80), (0, 0)))
-    bottom = int(np.flatnonzero((labels == Structure.CORPUS).any(axis=(0, 2)))[-1])
-    front = int(np.flatnonzero((labels == Structure.CORPUS).any(axis=(1, 2)))[0])
-    labels[front + 4 : front + 24, bottom + 4 : bottom + 40, 6:18] = Structure.SACRUM
+def test_a_body_painted_below_the_sacrum_goes_and_the_sacrum_stays(spine):
+    labels = np.pad(spine.labels(), ((0, 0), (0, 60), (0, 0)))
+    sacrum = np.argwhere(labels == Structure.SACRUM)
+    p, r = (int(sacrum[:, axis].mean()) for axis in (0, 2))
+    bottom = int(sacrum[:, 1].max())
     clean = labels.copy()
-    labels[front : front + 14, length + 45 : length + 58, 6:18] = Structure.CORPUS
-    geometry = Geometry.from_spacing(labels.shape, (1.5, 1.5, 2.5))
+    labels[p - 4 : p + 4, bottom + 3 : bottom + 14, r - 4 : r + 4] = Structure.CORPUS
+    geometry = Geometry.from_spacing(labels.shape, spine.semantic.geometry.spacing_mm)
     cleaned, findings = clean_semantic(LabelMap(labels, geometry, Scheme.SEMANTIC))
-    assert np.array_equal(cleaned.labels == Structure.CORPUS, clean == Structure.CORPUS)
-    assert (cleaned.labels == Structure.SACRUM).any()
+    assert np.array_equal(cleaned.labels, clean)
     assert [f.code for f in findings] == [FindingCode.STRAY_REMOVED]
