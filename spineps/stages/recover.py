@@ -23,6 +23,8 @@ are merged and not told apart, the cutouts above and below still show the one be
 MERGED_VOLUME_RATIO: Final = 1.6
 """Only an instance this much larger than its neighbours is divided: C2 with its dens is one, and can show two centres."""
 MERGED_NEIGHBOURS: Final = 4
+EDGE_VOXELS: Final = 1
+"""An instance this near to the first or last plane of the labels' surroundings is cut by the image's edge."""
 LEAST_PITCH: Final = 0.6
 """Two bodies nearer to each other than this share of the usual distance may be the halves of one (a fracture, a hole)."""
 
@@ -83,7 +85,7 @@ def _unite_bodies(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Seq
 
 
 def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Sequence[Corpus]) -> None:
-    """Clear instances without a body of their own, save beyond the ends: there a vertebra may show its arch alone."""
+    """Clear instances without a body of their own, save where the image cuts one: there a vertebra may show its arch alone."""
     bodies = sum(np.bincount(labels[c.box.slices][c.mask], minlength=256) for c in corpora)
     usual = float(np.median([np.asarray(bodies)[owner] for owner in owners if owner] or [0]))
     top, bottom = corpora[0].centre_vox[1], corpora[-1].centre_vox[1]
@@ -92,7 +94,8 @@ def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora
             continue
         part = labels[box.slices]
         plane = float(np.nonzero(part == number)[1].mean()) + box.start[1]
-        if top <= plane <= bottom:
+        cut = box.start[1] <= EDGE_VOXELS or box.stop[1] >= labels.shape[1] - EDGE_VOXELS
+        if top <= plane <= bottom or not cut:
             part[part == number] = 0
 
 

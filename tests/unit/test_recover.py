@@ -73,3 +73,17 @@ def test_a_body_belongs_to_one_instance(found):
     checked = with_every_corpus(Instances(labels, merged.agreement), corpora, votes, SPACING)
     assert one != other
     assert np.array_equal(checked.labels, merged.labels)
+
+
+def test_an_arch_below_the_last_body_is_no_vertebra_unless_the_image_cuts_it(found):
+    _, corpora, votes, merged = found
+    labels = np.pad(merged.labels, ((0, 0), (0, 20), (0, 0)))
+    last = int(corpora[-1].centre_vox[1])
+    free = np.argwhere(labels[:, last + 8 :].any(axis=2))
+    p = int(free[:, 0].max()) if free.size else labels.shape[0] // 2
+    inside, cut = labels.copy(), labels.copy()
+    inside[p - 2 : p + 1, -16:-10, 4:9] = 6
+    cut[p - 2 : p + 1, -8:, 4:9] = 6
+    agreement = {**merged.agreement, 6: 0.4}
+    assert len(with_every_corpus(Instances(inside, agreement), corpora, votes, SPACING).agreement) == 5
+    assert len(with_every_corpus(Instances(cut, agreement), corpora, votes, SPACING).agreement) == 6
