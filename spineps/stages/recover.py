@@ -22,6 +22,8 @@ BODY_SHARE: Final = 0.35
 are merged and not told apart, the cutouts above and below still show the one between."""
 MERGED_VOLUME_RATIO: Final = 1.6
 """Only an instance this much larger than its neighbours is divided: C2 with its dens is one, and can show two centres."""
+MERGED_BODY_RATIO: Final = 1.75
+"""Or if its bodies are: of two fused vertebrae the arch may have gone to a third. C2 with its dens reaches about 1.5."""
 MERGED_NEIGHBOURS: Final = 4
 EDGE_VOXELS: Final = 1
 """An instance this near to the first or last plane of the labels' surroundings is cut by the image's edge."""
@@ -56,7 +58,7 @@ def with_every_corpus(instances: Instances, corpora: Sequence[Corpus], votes: Se
     owners = [_owner(labels, corpus) for corpus in corpora]
     _unite_bodies(labels, owners, corpora)
     _dissolve_remnants(labels, owners, corpora)
-    for owner in _oversized(labels, {o for o in owners if o}):
+    for owner in _oversized(labels, {o for o in owners if o}, corpora):
         sharing = _far_apart([k for k, o in enumerate(owners) if o == owner], corpora, spacing_mm)
         if len(sharing) > 1:
             _divide(labels, agreement, owner, [corpora[k] for k in sharing], spacing_mm)
@@ -86,11 +88,11 @@ def _unite_bodies(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Seq
 
 def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora: Sequence[Corpus]) -> None:
     """Clear instances without a body of their own, save where the image cuts one: there a vertebra may show its arch alone."""
-    bodies = sum(np.bincount(labels[c.box.slices][c.mask], minlength=256) for c in corpora)
-    usual = float(np.median([np.asarray(bodies)[owner] for owner in owners if owner] or [0]))
+    bodies = _body_sizes(labels, corpora)
+    usual = float(np.median([bodies[owner] for owner in owners if owner] or [0]))
     top, bottom = corpora[0].centre_vox[1], corpora[-1].centre_vox[1]
     for number, box in label_boxes(labels).items():
-        if number in owners or np.asarray(bodies)[number] > BODY_SHARE * usual:
+        if number in owners or bodies[number] > BODY_SHARE * usual:
             continue
         part = labels[box.slices]
         plane = float(np.nonzero(part == number)[1].mean()) + box.start[1]
@@ -99,16 +101,27 @@ def _dissolve_remnants(labels: NDArray[np.uint8], owners: Sequence[int], corpora
             part[part == number] = 0
 
 
-def _oversized(labels: NDArray[np.uint8], owners: set[int]) -> list[int]:
-    """Instances that are large enough to be two."""
-    sizes = np.bincount(labels.reshape(-1), minlength=256)
+def _oversized(labels: NDArray[np.uint8], owners: set[int], corpora: Sequence[Corpus]) -> list[int]:
+    """Instances that are large enough to be two, as a whole or by their bodies."""
+    sizes, bodies = np.bincount(labels.reshape(-1), minlength=256), _body_sizes(labels, corpora)
     planes = {n: (box.start[1] + box.stop[1]) / 2 for n, box in label_boxes(labels).items() if n in owners}
     found = []
     for number in sorted(owners):
         others = sorted(owners - {number}, key=lambda n: (abs(planes[n] - planes[number]), n))[:MERGED_NEIGHBOURS]
-        if others and sizes[number] > MERGED_VOLUME_RATIO * float(np.median(sizes[others])):
+        if not others:
+            continue
+        whole, body = (float(counts[number] / max(1.0, np.median(counts[others]))) for counts in (sizes, bodies))
+        if whole > MERGED_VOLUME_RATIO or body > MERGED_BODY_RATIO:
             found.append(number)
     return found
+
+
+def _body_sizes(labels: NDArray[np.uint8], corpora: Sequence[Corpus]) -> NDArray[np.int64]:
+    """Body voxels of each instance."""
+    sizes = np.zeros(256, np.int64)
+    for corpus in corpora:
+        sizes += np.bincount(labels[corpus.box.slices][corpus.mask], minlength=256)
+    return sizes
 
 
 def _far_apart(sharing: Sequence[int], corpora: Sequence[Corpus], spacing_mm: Spacing) -> list[int]:
