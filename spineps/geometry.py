@@ -31,6 +31,10 @@ ANTIALIAS_SIGMA: Final = 0.42
 """Sigma of that smoothing, in new voxels (full width at half maximum of about one new voxel)."""
 
 
+SPACING_QUANTUM_MM: Final = 1e-4 * 2**0.5
+"""An irrational step: no spacing that a scanner writes lies halfway between two of its multiples."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
     """Shape and position of a voxel grid.
@@ -100,6 +104,15 @@ class Geometry:
         best = max(permutations(range(3)), key=lambda rows: sum(abs(cosines[r, c]) for c, r in enumerate(rows)))
         a, b, c = (_DIRECTIONS[row][int(cosines[row, column] > 0)] for column, row in enumerate(best))
         return a, b, c
+
+    def straightened(self) -> Geometry:
+        """The same voxels in an upright patient at the world's origin; equal for all positions and turns of a patient.
+
+        The spacing is rounded to multiples of :data:`SPACING_QUANTUM_MM`, so that it does not carry the rounding errors of a
+        turned affine into interpolated values.
+        """
+        spacing = [round(step / SPACING_QUANTUM_MM) * SPACING_QUANTUM_MM for step in self.spacing_mm]
+        return Geometry.from_spacing(self.shape, spacing, self.axes)
 
     def to_mm(self, points_vox: Any) -> Matrix:
         """Voxel coordinates, shape (..., 3), to RAS+ millimetres."""

@@ -129,7 +129,7 @@ def segment_scan(
     run.findings.extend(scan.source.findings)
     run.findings.extend(check_compatibility(scan, force=config.force))
     with run.stage("preprocess"):
-        prepared = prepare(scan, config.preprocess)
+        prepared = prepare(replace(scan, geometry=scan.geometry.straightened()), config.preprocess)
     run.show("preprocess", prepared)
     with run.stage("semantic"):
         raw = predict_semantic(prepared, models.semantic, config.semantic, progress=run.progress("semantic"))
@@ -178,7 +178,9 @@ def segment_instances(
             remedy="Resample one of them onto the other.",
         )
     turn = Reorientation.between(semantic.geometry.axes, PIR)
-    turned = LabelMap(turn.apply(known), turn.apply_geometry(semantic.geometry), Scheme.SEMANTIC, semantic.source)
+    turned = LabelMap(
+        turn.apply(known), turn.apply_geometry(semantic.geometry.straightened()), Scheme.SEMANTIC, semantic.source
+    )
     result = _second_phase(turned, models, config, run)
     return _in_grid_of(image if image is not None else semantic, result, models, config, run)
 
@@ -248,11 +250,12 @@ def _no_spine(stage: str, reason: str) -> NoSpineError:
 def _in_grid_of(given: Scan | LabelMap, done: Postprocessed, models: Models, config: PipelineConfig, run: _Run) -> Result:
     """Measure, turn the masks back to the input's own orientation and write down how they came about."""
     with run.stage("measure"):
-        vertebrae, centroids, findings = measure_instances(done.semantic, done.instance, done.agreement)
-        back = Reorientation.between(given.geometry.axes, PIR).inverse()
-        semantic = _turned(done.semantic, back, given)
-        instance = _turned(done.instance, back, given)
-        centroids = moved(centroids, done.instance.geometry, given.geometry)
+        turn = Reorientation.between(given.geometry.axes, PIR)
+        placed = turn.apply_geometry(given.geometry)  # so far the patient stood upright at the origin
+        pir_semantic, pir_instance = (replace(mask, geometry=placed) for mask in (done.semantic, done.instance))
+        vertebrae, centroids, findings = measure_instances(pir_semantic, pir_instance, done.agreement)
+        semantic, instance = (_turned(mask, turn.inverse(), given) for mask in (pir_semantic, pir_instance))
+        centroids = moved(centroids, placed, given.geometry)
     return Result(
         semantic=semantic,
         instance=instance,

@@ -103,3 +103,15 @@ def test_labels_are_never_mixed() -> None:
     out = resample(labels, fine, fine.resampled((3, 2, 0.7)), order=0)
     assert out.dtype == np.uint8
     assert set(np.unique(out)) == {49, 100}
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 20, 30])
+def test_a_turned_patient_is_straightened_to_the_same_grid(degrees):
+    upright = Geometry.from_spacing((30, 40, 12), (0.78125, 0.703125, 4.4), ("P", "I", "R"))
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    turn[:3, 3] = 17, -4, 1000
+    turned = Geometry(upright.shape, (turn @ upright.affine).astype(np.float32).astype(np.float64)).straightened()
+    np.testing.assert_array_equal(turned.affine, upright.straightened().affine)
+    assert np.allclose(turned.affine, upright.affine, atol=5e-3)
