@@ -24,7 +24,7 @@ from spineps.training.stream import Stream, fill_pool, load_volume
 from spineps.training.tasks import TASKS, Sample, Task
 from spineps.zoo.card import Kind, ModelCard
 from spineps.zoo.export import export_model
-from spineps.zoo.store import load_model
+from spineps.zoo.store import load_model, read_card
 
 VALIDATION_SEED: Final = 50_000
 """First seed of the held-out phantoms; training seeds begin far above."""
@@ -97,7 +97,7 @@ def train(config: TrainConfig, report: Report) -> ModelCard:
         trainer.run(stream)
     finally:
         stream.close()
-    return trainer.export_if_better()
+    return read_card(trainer.model_folder)
 
 
 class Trainer:
@@ -127,6 +127,11 @@ class Trainer:
     def checkpoint(self) -> Path:
         """The checkpoint file."""
         return self.config.out / "checkpoint.safetensors"
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the best model goes."""
+        return self.config.out / "model"
 
     def run(self, stream: Stream) -> None:
         """Train until the time is used up."""
@@ -181,24 +186,21 @@ class Trainer:
         return tuple((2 * counts[0, 1:] / counts[1, 1:]).tolist())
 
     def save(self, stream: Stream) -> None:
-        """Validate, write the checkpoint, and export the model if it got better."""
+        """Validate, export the model if it got better, and write the checkpoint, which knows the best so far."""
+        self.export_if_better(stream.seeds())
         facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "stream": stream.state()}
         write_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer, facts=facts)
-        self._seeds = stream.seeds()
-        self.export_if_better()
 
-    def export_if_better(self) -> ModelCard:
-        """Export the averaged network to ``model/`` if its validation Dice is the best so far; returns the best card."""
+    def export_if_better(self, seeds: Sequence[int]) -> None:
+        """Export the averaged network to ``model/`` if its validation Dice is the best so far."""
         dice = self.validate()
         mean = float(np.nanmean(dice)) if dice else 0.0
-        folder = self.config.out / "model"
         self.report(f"validation Dice {mean:.4f} (best {max(self.best, mean):.4f}) at step {self.step}")
         self._log({"step": self.step, "seconds": round(self.seconds), "dice": mean, "classes": [round(d, 4) for d in dice]})
         if mean > self.best:
             self.best = mean
             network = copy.deepcopy(self.average).to("cpu")
-            self.card = export_model(folder, network, self.task.card_facts() | {"training": self._origin(dice)})
-        return self.card
+            export_model(self.model_folder, network, self.task.card_facts() | {"training": self._origin(dice, seeds)})
 
     def _resume(self) -> None:
         facts = read_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer)
@@ -236,13 +238,13 @@ class Trainer:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
         atomic.write_text(path, before + json.dumps(facts) + "\n")
 
-    def _origin(self, dice: tuple[float, ...]) -> dict[str, Any]:
+    def _origin(self, dice: tuple[float, ...], seeds: Sequence[int]) -> dict[str, Any]:
         """What the card says of the making of the model."""
         return {
             "command": self.config.command,
             "commit": source_commit(),
             "data": "digital phantoms made by spineps.phantom; no patient image",
-            "phantom_seeds": list(self._seeds),
+            "phantom_seeds": list(seeds),
             "hours": round(self.seconds / 3600, 3),
             "steps": self.step,
             "engine": self.engine.name,
@@ -252,9 +254,6 @@ class Trainer:
                 str(label): round(d, 4) for label, d in zip(self.task.labels()[1:], dice, strict=True) if not math.isnan(d)
             },
         }
-
-    _seeds: Sequence[int] = ()
-    card: ModelCard
 
 
 def source_commit() -> str | None:
