@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from scoring import ScoreInputs, score_by_script, score_cord, score_crop
+from scoring import ScoreInputs, score_bodies, score_by_script, score_cord, score_crop
 
 from spineps.errors import ErrorCode, FindingCode
 
@@ -87,7 +87,7 @@ def _scored(folder: Path, kind: Kind, structure: str) -> Iterator[Case]:
     for reference in sorted(folder.glob(f"*_seg-{structure}_caudal1.nii.gz")):
         scan = folder / reference.name.replace(f"_seg-{structure}_caudal1", "")
         if scan.is_file():
-            yield Case(kind, scan, (reference,), score_by_script(structure))
+            yield Case(kind, scan, (reference,), score_bodies if structure == "body" else score_by_script(structure))
 
 
 def _crop(folder: Path) -> Iterator[Case]:

@@ -43,6 +43,7 @@ class Outcome:
     as_expected: bool = True
     away_ml: float | None = None
     vertebrae: int | None = None
+    levels: str | None = None
     scores: dict[str, Any] = field(default_factory=dict)
     message: str = ""
 
@@ -79,12 +80,22 @@ class Bench:
             plain = json.loads(record.read_text(encoding="utf-8"))
             outcome.findings = sorted({item["code"] for item in plain.get("findings", ())})
             outcome.vertebrae = len(plain["vertebrae"]) if "vertebrae" in plain else None
+            outcome.levels = levels_of(plain.get("levels") or {})
         text = log.read_text(encoding="utf-8", errors="replace")
         code = CODE_LINE.search(text)
         if run.exit_code and code:
             outcome.error = code.group(1)
             outcome.message = text[code.start() :].splitlines()[0]
         return outcome
+
+
+def levels_of(levels: dict[str, Any]) -> str | None:
+    """The names of a run in a few words, with their certainty."""
+    best = levels.get("best")
+    if not best:
+        return levels.get("level_status")
+    odds = f", {levels['odds']:.3g} times {levels['runner_up'][0]} to {levels['runner_up'][-1]}" if levels["runner_up"] else ""
+    return f"{levels['level_status']}: {best[0]} to {best[-1]} ({levels['probability']:.2f}{odds})"
 
 
 def find_one(folder: Path, pattern: str) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 Outcome = Mapping[str, Any]
 SCRIPT_COLUMNS = ("dice", "found", "rq", "sq", "pq", "inst_dice", "labelled", "extra", "small_extra")
-RUN_COLUMNS = ("scan", "s", "peak GB", "vertebrae", "away ml")
+RUN_COLUMNS = ("scan", "s", "peak GB", "vertebrae", "levels", "away ml")
 
 
 def as_markdown(bench: Mapping[str, Any]) -> str:
@@ -16,12 +16,15 @@ def as_markdown(bench: Mapping[str, Any]) -> str:
     parts = [f"Machine: {bench['machine']}. Arguments: `{' '.join(bench['arguments']) or 'none'}`."]
     runs = [o for o in outcomes if o["kind"] != "refused"]
     if runs:
-        rows = [[o["name"], o["seconds"], o["peak_gb"], o["vertebrae"], o["away_ml"], _ending(o)] for o in runs]
+        rows = [[o["name"], o["seconds"], o["peak_gb"], o["vertebrae"], o["levels"], o["away_ml"], _ending(o)] for o in runs]
         parts += ["### Runs", table([*RUN_COLUMNS, "ended with"], rows)]
     for kind, title in (("bodies", "Vertebral bodies"), ("discs", "Discs")):
         scored = [o for o in outcomes if o["kind"] == kind and o["scores"]]
         if scored:
             parts += [f"### {title}", _script_table(scored)]
+        if kind == "bodies" and scored:
+            rows = [[o["name"], o["scores"]["levels"], o["scores"]["named_right"], _wrong(o["scores"])] for o in scored]
+            parts += ["### Names of the bodies", table(["scan", "bodies", "named right", "named wrong"], rows)]
     for outcome in (o for o in outcomes if o["kind"] == "crop" and o["scores"]):
         parts += [f"### All structures: {outcome['name']}", *_crop_tables(outcome["scores"])]
     cords = [[o["name"], o["scores"]["cord"]] for o in outcomes if o["kind"] == "cord" and o["scores"]]
@@ -58,6 +61,10 @@ def _script_table(outcomes: Sequence[Outcome]) -> str:
         means = [sum(o["scores"][column] for o in part) / len(part) for column in SCRIPT_COLUMNS]
         rows.append([f"**mean of {len(part)} {name}**", *means])
     return table(["scan", *SCRIPT_COLUMNS], rows)
+
+
+def _wrong(scores: Mapping[str, Any]) -> str:
+    return ", ".join(f"{true} as {name}" for true, name in scores["wrong_names"].items()) or "-"
 
 
 def _groups_by_contrast(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

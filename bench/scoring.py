@@ -17,7 +17,9 @@ from scipy import ndimage
 
 from spineps.labels import (
     CANAL_AND_CORD,
+    DISC_OFFSET,
     ENDPLATES,
+    LEVEL_NAMES,
     POSTERIOR,
     SEGMENTED,
     VERTEBRA,
@@ -86,6 +88,33 @@ def score_by_script(structure: str) -> Callable[[ScoreInputs], dict[str, Any]]:
         return plain
 
     return score
+
+
+def score_bodies(inputs: ScoreInputs) -> dict[str, Any]:
+    """The script's scores, and whether each body carries the name of its level; see :func:`score_levels`."""
+    return {**score_by_script("body")(inputs), **score_levels(inputs)}
+
+
+def score_levels(inputs: ScoreInputs) -> dict[str, Any]:
+    """Names of the vertebrae against a reference that counts the bodies from the last: k is L(6-k) up to 5, T(18-k) above.
+
+    Returns
+    -------
+    dict
+        ``levels`` are the reference's bodies, ``named_right`` those whose most overlapping instance carries their name,
+        ``wrong_names`` what the others are called.
+    """
+    reference = inputs.references[0]
+    truth, found = read_labels(reference), read_labels(inputs.instance, reference)
+    wrong = {}
+    bodies = [int(v) for v in np.unique(truth) if v]
+    for body in bodies:
+        counts = np.bincount(found[(truth == body) & (found > 0) & (found < DISC_OFFSET)], minlength=1)
+        name = LEVEL_NAMES.get(int(counts.argmax()), "none") if counts.any() else "none"
+        expected = f"L{6 - body}" if body <= 5 else f"T{18 - body}"
+        if name != expected:
+            wrong[expected] = name
+    return {"levels": len(bodies), "named_right": len(bodies) - len(wrong), "wrong_names": wrong}
 
 
 def score_cord(inputs: ScoreInputs) -> dict[str, Any]:

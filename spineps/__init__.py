@@ -6,6 +6,9 @@
 [2, 3, 4, 5, 6]
 >>> spineps.save(result, "results")  # doctest: +SKIP
 
+The names of the published SPINEPS package are here as well, see :mod:`spineps.compat`. ``SemanticConfig`` and
+``InstanceConfig`` are the published ones; the settings of our own phases of those names are in :mod:`spineps.config`.
+
 Nothing heavy is imported before it is used.
 """
 
@@ -16,17 +19,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from spineps.api import save, segment_instances, segment_scan, to_nibabel, to_nii
+    from spineps.compat.codes import Acquisition, ErrCode, Modality
+    from spineps.compat.configs import InstanceConfig, LabelingConfig, PostConfig, SemanticConfig
+    from spineps.compat.dataset import process_dataset
+    from spineps.compat.find import get_instance_model, get_labeling_model, get_semantic_model
+    from spineps.compat.image import process_img_nii, segment_image
+    from spineps.compat.models import Segmentation_Model, SegmentationModel
+    from spineps.compat.oneshot import SpinepsPipeline, SpinepsResult, segment
+    from spineps.compat.phases import (
+        perform_labeling_step,
+        phase_postprocess_combined,
+        predict_instance_mask,
+        predict_semantic_mask,
+    )
+    from spineps.compat.program import entry_point
     from spineps.config import (
         ComputeConfig,
         Device,
         EndplateLabels,
         EndplateOwner,
-        InstanceConfig,
         PipelineConfig,
         PostprocessConfig,
         Precision,
         PreprocessConfig,
-        SemanticConfig,
     )
     from spineps.errors import (
         ErrorCode,
@@ -49,18 +64,30 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES: Final = {
+    "spineps.compat.codes": ("Acquisition", "ErrCode", "Modality"),
+    "spineps.compat.configs": ("InstanceConfig", "LabelingConfig", "PostConfig", "SemanticConfig"),
+    "spineps.compat.dataset": ("process_dataset",),
+    "spineps.compat.image": ("process_img_nii", "segment_image"),
+    "spineps.compat.find": ("get_instance_model", "get_labeling_model", "get_semantic_model"),
+    "spineps.compat.models": ("Segmentation_Model", "SegmentationModel"),
+    "spineps.compat.oneshot": ("SpinepsPipeline", "SpinepsResult", "segment"),
+    "spineps.compat.phases": (
+        "perform_labeling_step",
+        "phase_postprocess_combined",
+        "predict_instance_mask",
+        "predict_semantic_mask",
+    ),
+    "spineps.compat.program": ("entry_point",),
     "spineps.api": ("save", "segment_instances", "segment_scan", "to_nibabel", "to_nii"),
     "spineps.config": (
         "ComputeConfig",
         "Device",
         "EndplateLabels",
         "EndplateOwner",
-        "InstanceConfig",
         "PipelineConfig",
         "PostprocessConfig",
         "Precision",
         "PreprocessConfig",
-        "SemanticConfig",
     ),
     "spineps.errors": (
         "ErrorCode",
@@ -99,7 +126,6 @@ __all__ = [  # noqa: RUF022  (what a user calls first, then the types)
     "FindingCode",
     "Geometry",
     "InputError",
-    "InstanceConfig",
     "LabelMap",
     "ModelError",
     "NoSpineError",
@@ -113,14 +139,40 @@ __all__ = [  # noqa: RUF022  (what a user calls first, then the types)
     "SavedFiles",
     "Scan",
     "Scheme",
-    "SemanticConfig",
     "Source",
     "SpinepsError",
     "Structure",
     "UsageError",
     "Vertebra",
     "__version__",
+    # the published package's
+    "Acquisition",
+    "ErrCode",
+    "InstanceConfig",
+    "LabelingConfig",
+    "Modality",
+    "PostConfig",
+    "SegmentationModel",
+    "Segmentation_Model",
+    "SemanticConfig",
+    "SpinepsPipeline",
+    "SpinepsResult",
+    "entry_point",
+    "get_instance_model",
+    "get_labeling_model",
+    "get_semantic_model",
+    "perform_labeling_step",
+    "phase_postprocess_combined",
+    "predict_instance_mask",
+    "predict_semantic_mask",
+    "process_dataset",
+    "process_img_nii",
+    "segment",
+    "segment_image",
 ]
+
+# Published scripts import submodules as well (``from spineps.seg_run import ...``): they lie together, out of the way.
+__path__.append(f"{__path__[0]}/compat/modules")
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from TPTBox import NII
 
     from spineps.inference.engine import InstanceEngine, SemanticEngine
+    from spineps.inference.levels import LevelEngine
+    from spineps.inference.published import NnunetEngine, PublishedInstanceEngine
+    from spineps.outputs.relabel import Correction
     from spineps.pipeline import Models
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "load_models",
     "open_labels",
     "open_scan",
+    "relabel",
     "save",
     "segment_instances",
     "segment_scan",
@@ -128,6 +132,31 @@ def segment_instances(
     return pipeline.segment_instances(semantic, models, config, image=scan, progress=progress)
 
 
+def relabel(folder: Path | str, correction: Correction, *, prefix: str | None = None, image: Image | None = None) -> SavedFiles:
+    """Correct the level names of a finished result from its masks, without any network; all its files are written anew.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder of the result.
+    correction : Correction
+        The true name of a vertebra, or by how many levels all names are to be moved.
+    prefix : str, optional
+        What the result's files begin with, where the folder holds several results.
+    image : path, nibabel image, TPTBox.NII or Scan, optional
+        The scan, for the picture and the page.
+
+    Raises
+    ------
+    SpinepsError
+        An InputError where there is no result, a UsageError where the correction makes no sense.
+    """
+    from spineps.outputs.relabel import relabel as renamed_result
+
+    scan = None if image is None else open_scan(image)
+    return renamed_result(Path(folder), correction, prefix=prefix, image=scan)
+
+
 def open_scan(image: Image, options: ReadOptions = _AS_WRITTEN) -> Scan:
     """A scan from a path, a nibabel image, a ``TPTBox.NII`` or a :class:`Scan`, which is handed on as it is.
 
@@ -190,8 +219,14 @@ def translated(label_map: LabelMap, ids: Mapping[int, int] | None) -> LabelMap:
     return LabelMap(table[label_map.labels], label_map.geometry, Scheme.SEMANTIC, source)
 
 
-def load_models(compute: ComputeConfig, *, semantic: bool = True) -> Models:
-    """The bundled networks, loaded once a process for each way of running them.
+def load_models(
+    compute: ComputeConfig,
+    *,
+    semantic: bool = True,
+    semantic_folder: Path | None = None,
+    instance_folder: Path | None = None,
+) -> Models:
+    """The networks of a run, by default the bundled ones, loaded once a process for each way of running them.
 
     Parameters
     ----------
@@ -199,6 +234,8 @@ def load_models(compute: ComputeConfig, *, semantic: bool = True) -> Models:
         Device, precision and threads.
     semantic : bool
         Whether the first phase's network is needed.
+    semantic_folder, instance_folder : Path, optional
+        Model folders with a card, such as :func:`spineps.zoo.choose.choose_models` gives.
 
     Raises
     ------
@@ -207,29 +244,44 @@ def load_models(compute: ComputeConfig, *, semantic: bool = True) -> Models:
     """
     from spineps.pipeline import Models
 
-    first = _load_semantic(compute) if semantic else None
-    second = _load_instance(compute)
+    first = _load_semantic(compute, semantic_folder) if semantic else None
+    second = _load_instance(compute, instance_folder)
     provenance = {"instance": _described(second)}
     if first is not None:
         provenance = {"semantic": _described(first), **provenance}
-    return Models(first, second, provenance)
+    third = _load_levels(compute)
+    if third is not None:
+        provenance = {**provenance, "labeling": _described(third)}
+    return Models(first, second, provenance, third)
 
 
 @lru_cache(maxsize=2)
-def _load_semantic(compute: ComputeConfig) -> SemanticEngine:
+def _load_semantic(compute: ComputeConfig, folder: Path | None) -> SemanticEngine | NnunetEngine:
     from spineps.inference.load import load_semantic
 
-    return load_semantic(compute)
+    return load_semantic(compute, folder)
 
 
 @lru_cache(maxsize=2)
-def _load_instance(compute: ComputeConfig) -> InstanceEngine:
+def _load_instance(compute: ComputeConfig, folder: Path | None) -> InstanceEngine | PublishedInstanceEngine:
     from spineps.inference.load import load_instance
 
-    return load_instance(compute)
+    return load_instance(compute, folder)
 
 
-def _described(engine: SemanticEngine | InstanceEngine) -> dict[str, str]:
+@lru_cache(maxsize=2)
+def _load_levels(compute: ComputeConfig) -> LevelEngine | None:
+    """The bundled labeling network; None where the package has none, and the masks alone name the levels."""
+    from spineps.inference.load import load_levels
+    from spineps.zoo.card import Kind
+    from spineps.zoo.store import is_bundled
+
+    return load_levels(compute) if is_bundled(Kind.LABELING) else None
+
+
+def _described(
+    engine: SemanticEngine | NnunetEngine | InstanceEngine | PublishedInstanceEngine | LevelEngine,
+) -> dict[str, str]:
     """What the record of a run says of a network."""
     card = engine.card
     return {"name": card.name, "version": card.version, "weights_sha256": card.weights_sha256, "engine": engine.engine.name}

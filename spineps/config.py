@@ -23,6 +23,28 @@ class EndplateOwner(str, Enum):
     VERTEBRA = "vertebra"
 
 
+class Labeling(str, Enum):
+    """How vertebrae get their names."""
+
+    AUTO = "auto"
+    """From the masks, and with the labeling network where there is one."""
+    MASKS = "masks"
+    """From the masks alone."""
+    NONE = "none"
+    """Not at all: they are numbered from the top."""
+
+
+class Ambiguous(str, Enum):
+    """What is done with a scan whose levels are not certain."""
+
+    KEEP = "keep"
+    """It keeps its most probable names, and says so."""
+    NUMBER = "number"
+    """Its vertebrae are numbered from the top."""
+    FAIL = "fail"
+    """It fails."""
+
+
 class Device(str, Enum):
     """Where networks run."""
 
@@ -50,9 +72,12 @@ class ComputeConfig:
 
 @dataclass(frozen=True, slots=True)
 class PreprocessConfig:
-    """Before the semantic phase: N4 bias field correction, and cropping to the voxels that hold signal."""
+    """Before the semantic phase: N4 bias field correction, and cropping to the voxels that hold signal.
 
-    n4: bool = False
+    ``n4=None`` does what the model was made for: published models for MRI were trained with it, the bundled ones without.
+    """
+
+    n4: bool | None = None
     crop: bool = True
 
 
@@ -76,11 +101,49 @@ class InstanceConfig:
 
 @dataclass(frozen=True, slots=True)
 class PostprocessConfig:
-    """Post-processing (SPINEPS paper, section 2.4); ``enabled=False`` gives the raw masks for comparison."""
+    """Post-processing (SPINEPS paper, section 2.4); ``enabled=False`` gives the raw masks for comparison, and ``clean=False``
+    takes the semantic mask as it is, as one that was cleaned or corrected before.
+    """
 
     enabled: bool = True
     endplate_labels: EndplateLabels = EndplateLabels.SPLIT
     endplate_owner: EndplateOwner = EndplateOwner.DISC
+    clean: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingConfig:
+    """Level names: where they come from, what is done where they are not certain, and whether there may be another number
+    of thoracic vertebrae than twelve and of lumbar ones than five.
+    """
+
+    method: Labeling = Labeling.AUTO
+    ambiguous: Ambiguous = Ambiguous.KEEP
+    variants: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureConfig:
+    """Measurements of bodies, discs, canal and curves; ``enabled=False`` leaves them out."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraConfig:
+    """What a run gives beside its masks, none of which changes a mask: the probability of every structure, an image of how
+    uncertain each voxel is, the semantic mask on the network's own grid, and what each stage gave.
+    """
+
+    softmax: bool = False
+    uncertainty: bool = False
+    model_mask: bool = False
+    stages: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is asked for that is made of the semantic network's probabilities."""
+        return self.softmax or self.uncertainty or self.model_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +154,9 @@ class PipelineConfig:
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     instance: InstanceConfig = field(default_factory=InstanceConfig)
     postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    labeling: LabelingConfig = field(default_factory=LabelingConfig)
+    measures: MeasureConfig = field(default_factory=MeasureConfig)
+    extras: ExtraConfig = field(default_factory=ExtraConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     force: bool = False
 

@@ -150,12 +150,12 @@ def lookup(members: tuple[Structure, ...]) -> NDArray[np.bool_]:
     return table
 
 
-def unnamed_instances(count: int) -> tuple[int, ...]:
+def unnamed_instances(count: int, first: int = FIRST_UNNAMED_INSTANCE) -> tuple[int, ...]:
     """Instance ids of ``count`` vertebrae without level names, from top to bottom.
 
-    They begin at :data:`FIRST_UNNAMED_INSTANCE` and pass over the ids of the sacrum and T13, so that more than 24 vertebrae
-    (a mask of something else, or two spines) never take a number that means something.
+    They begin at ``first`` and pass over the ids of the sacrum and T13, so that more than 24 vertebrae (a mask of something
+    else, or two spines) never take a number that means something.
     """
     taken = (SACRUM_INSTANCE, T13_INSTANCE)
-    ids = [i for i in range(FIRST_UNNAMED_INSTANCE, FIRST_UNNAMED_INSTANCE + count + len(taken)) if i not in taken]
+    ids = [i for i in range(first, first + count + len(taken)) if i not in taken]
     return tuple(ids[:count])

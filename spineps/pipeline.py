@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.config import PipelineConfig
+from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig
 from spineps.errors import ErrorCode, Finding, FindingCode, InputError, NoSpineError
-from spineps.geometry import PIR, Reorientation
-from spineps.inference.protocols import InstancePredictor, SemanticPredictor
+from spineps.geometry import PIR, FloatArray, Geometry, Reorientation
+from spineps.inference.protocols import InstancePredictor, LevelPredictor, ScanPredictor, SemanticPredictor
+from spineps.labeling.evidence import gather_evidence
+from spineps.labeling.naming import decide, renamed
 from spineps.labels import VERTEBRA, Scheme, Structure, lookup
+from spineps.measures.scan import measure_structures
+from spineps.running import Observer, Progress, Run, versions
 from spineps.stages.centroids import measure_instances, moved
 from spineps.stages.clean import clean_semantic
 from spineps.stages.compatibility import check_compatibility
+from spineps.stages.confidence import certainty_map, with_confidence
+from spineps.stages.extras import gather_extras, keep_scores
 from spineps.stages.instances import RawInstances, find_instances
 from spineps.stages.postprocess import Postprocessed, postprocess
-from spineps.stages.preprocess import prepare
-from spineps.stages.semantic import predict_semantic
-from spineps.volume import LabelMap, Result, Scan
-
-Observer = Callable[[str, object], None]
-"""Told the name and the value of each stage, for debugging and for progress."""
-Progress = Callable[[str, int, int], None]
-"""Told a stage, how much of it is done and how much there is to do."""
+from spineps.stages.preprocess import Prepared, prepare
+from spineps.stages.published import label_scan, on_grid
+from spineps.stages.semantic import ScoreObserver, predict_semantic
+from spineps.volume import FirstPhase, LabelMap, Levels, LevelStatus, Result, Scan, Vertebra
 
 LEAST_SACRUM_ML: Final = 5.0
 """A scan without vertebrae is one of the sacrum alone if it shows at least this much of it; less is noise."""
-_PACKAGES: Final = ("numpy", "torch", "openvino")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,44 +41,20 @@ class Models:
 
     Parameters
     ----------
-    semantic : SemanticPredictor or None
+    semantic : SemanticPredictor, ScanPredictor or None
         None where only label maps are segmented.
     instance : InstancePredictor
         Network of the second phase.
     provenance : Mapping
         What is written into the record of a run: names, versions, hashes.
+    labeling : LevelPredictor or None
+        Network that names levels; without it the masks alone do.
     """
 
-    semantic: SemanticPredictor | None
+    semantic: SemanticPredictor | ScanPredictor | None
     instance: InstancePredictor
     provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-
-class _Run:
-    """Findings and seconds of a run while it goes on."""
-
-    def __init__(self, on_stage: Observer | None, progress: Progress | None) -> None:
-        self.findings: list[Finding] = []
-        self.seconds: dict[str, float] = {}
-        self._on_stage = on_stage
-        self._progress = progress
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Take the time of a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-    def show(self, name: str, value: object) -> None:
-        """Tell the observer."""
-        if self._on_stage is not None:
-            self._on_stage(name, value)
-
-    def progress(self, name: str) -> Callable[[int, int], None] | None:
-        """Progress of one stage, to hand on to it."""
-        told = self._progress
-        return None if told is None else lambda done, total: told(name, done, total)
+    labeling: LevelPredictor | None = None
 
 
 def segment_scan(
@@ -90,6 +62,7 @@ def segment_scan(
     models: Models,
     config: PipelineConfig | None = None,
     *,
+    start: Prepared | FirstPhase | None = None,
     on_stage: Observer | None = None,
     progress: Progress | None = None,
 ) -> Result:
@@ -103,6 +76,8 @@ def segment_scan(
         With a semantic network.
     config : PipelineConfig, optional
         Settings of all stages.
+    start : Prepared or FirstPhase, optional
+        What :func:`prepare_scan` made of the scan, where that was done ahead, or what the first phase of an earlier run gave.
     on_stage : callable, optional
         Told each intermediate result.
     progress : callable, optional
@@ -125,19 +100,39 @@ def segment_scan(
     config = config or PipelineConfig()
     if models.semantic is None:
         raise ValueError("segment_scan needs a semantic network, found models of the second phase alone")
-    run = _Run(on_stage, progress)
-    run.findings.extend(scan.source.findings)
-    run.findings.extend(check_compatibility(scan, force=config.force))
-    with run.stage("preprocess"):
-        prepared = prepare(replace(scan, geometry=scan.geometry.straightened()), config.preprocess)
-    run.show("preprocess", prepared)
-    with run.stage("semantic"):
-        raw = predict_semantic(prepared, models.semantic, config.semantic, progress=run.progress("semantic"))
-    run.show("semantic", raw)
-    if not raw.labels.any():
-        raise _no_spine("semantic", "no voxel was labelled")
-    result = _second_phase(replace(raw, source=scan.source), models, config, run)
-    return _in_grid_of(scan, result, models, config, run)
+    run = Run(on_stage, progress)
+    raw = _first_phase(scan, models.semantic, config, run, start)
+    done = _second_phase(raw, models, config, run, grid=_whole_grid(scan, models.semantic))
+    if run.softmax is None:
+        return _in_grid_of(scan, done, models, config, run)
+    with run.stage("extras"):
+        extras = gather_extras(run.softmax, scan, models.semantic, config.extras)
+    return replace(_in_grid_of(scan, done, models, config, run), extras=extras)
+
+
+def segment_semantic(
+    scan: Scan,
+    network: SemanticPredictor | ScanPredictor,
+    config: PipelineConfig | None = None,
+    *,
+    on_stage: Observer | None = None,
+    progress: Progress | None = None,
+) -> LabelMap:
+    """First phase alone: the semantic mask, cleaned unless the settings leave that out, its endplates undivided.
+
+    Parameters and errors are those of :func:`segment_scan`, with the semantic network in place of all models.
+
+    Returns
+    -------
+    LabelMap
+        In the grid of the scan; ``source.findings`` holds those of the scan and of the phase.
+    """
+    config = config or PipelineConfig()
+    run = Run(on_stage, progress)
+    semantic = on_grid(_cleaned(_first_phase(scan, network, config, run), config, run), _whole_grid(scan, network))
+    turn = Reorientation.between(scan.geometry.axes, PIR).inverse()
+    source = replace(scan.source, findings=tuple(run.findings))
+    return LabelMap(turn.apply(semantic.labels.astype(np.uint8)), scan.geometry, Scheme.SEMANTIC, source)
 
 
 def segment_instances(
@@ -168,24 +163,147 @@ def segment_instances(
         NO_SPINE where the mask shows no vertebra.
     """
     config = config or PipelineConfig()
-    run = _Run(on_stage, progress)
-    run.findings.extend(semantic.source.findings)
-    known = _known_labels(semantic, run)
-    if image is not None and not image.geometry.matches(semantic.geometry):
-        raise InputError(
-            ErrorCode.INPUT_LABELS,
-            f"the label map ({semantic.geometry.shape}) and the image ({image.geometry.shape}) lie in different grids.",
-            remedy="Resample one of them onto the other.",
-        )
-    turn = Reorientation.between(semantic.geometry.axes, PIR)
-    turned = LabelMap(
-        turn.apply(known), turn.apply_geometry(semantic.geometry.straightened()), Scheme.SEMANTIC, semantic.source
-    )
+    run = Run(on_stage, progress)
+    turned = _upright(semantic, image, run)
     result = _second_phase(turned, models, config, run)
     return _in_grid_of(image if image is not None else semantic, result, models, config, run)
 
 
-def _known_labels(semantic: LabelMap, run: _Run) -> NDArray[np.uint8]:
+def complete_instances(
+    semantic: LabelMap,
+    instance: LabelMap,
+    models: Models | None = None,
+    config: PipelineConfig | None = None,
+    *,
+    image: Scan | None = None,
+) -> Result:
+    """Post-processing alone: both masks made consistent and complete from a semantic mask and raw instances.
+
+    Parameters
+    ----------
+    semantic : LabelMap
+        As for :func:`segment_instances`; it is not cleaned again.
+    instance : LabelMap
+        Vertebrae, one id each (1 to 255) in any order, in the same grid.
+    models : Models, optional
+        Those that made the masks: they are recorded, and the instances were found at the spacing of the instance network.
+    config : PipelineConfig, optional
+        Without settings the vertebrae are numbered, not named.
+    image : Scan, optional
+        The image that the masks belong to.
+
+    Raises
+    ------
+    InputError
+        INPUT_LABELS where the masks lie in different grids or hold ids beyond those of a vertebra.
+    """
+    config = config or PipelineConfig(labeling=LabelingConfig(Labeling.NONE))
+    run = Run(None, None)
+    turned = _upright(semantic, image, run)
+    _same_grid(semantic, instance, "instances")
+    if instance.labels.max() > np.iinfo(np.uint8).max:
+        raise InputError(
+            ErrorCode.INPUT_LABELS,
+            f"the raw instances hold the id {int(instance.labels.max())}, expected at most 255 vertebrae.",
+            remedy="Give the instances before discs and endplates are numbered.",
+        )
+    numbers = Reorientation.between(semantic.geometry.axes, PIR).apply(instance.labels.astype(np.uint8))
+    done = _postprocessed(turned, RawInstances(numbers, {}, ()), models, config, run)
+    return _in_grid_of(image if image is not None else semantic, done, models, config, run)
+
+
+def prepare_scan(scan: Scan, config: PipelineConfig, network: SemanticPredictor | ScanPredictor | None = None) -> Prepared:
+    """What the semantic network is given of a scan: reading and preparing the next scan need not wait for the networks.
+
+    A network that was made elsewhere prepares the scan itself; without a network it is prepared for the bundled one.
+    """
+    upright = replace(scan, geometry=_upright_grid(scan, network))
+    as_it_is = PreprocessConfig(n4=False, crop=False)
+    return prepare(upright, as_it_is if isinstance(network, ScanPredictor) else config.preprocess)
+
+
+def _upright_grid(scan: Scan, network: SemanticPredictor | ScanPredictor | None) -> Geometry:
+    """The scan's grid, the patient upright at the world's origin; for published models with the spacing to the last digit."""
+    given = scan.geometry
+    if isinstance(network, ScanPredictor):
+        return Geometry.from_spacing(given.shape, given.spacing_mm, given.axes)
+    return given.straightened()
+
+
+def _whole_grid(scan: Scan, network: SemanticPredictor | ScanPredictor) -> Geometry:
+    """The scan's upright grid in PIR orientation."""
+    return Reorientation.between(scan.geometry.axes, PIR).apply_geometry(_upright_grid(scan, network))
+
+
+def _first_phase(
+    scan: Scan,
+    network: SemanticPredictor | ScanPredictor,
+    config: PipelineConfig,
+    run: Run,
+    start: Prepared | FirstPhase | None = None,
+) -> LabelMap:
+    """The semantic network's own mask in PIR orientation, on the scan's grid or on that of a network made elsewhere."""
+    run.findings.extend(scan.source.findings)
+    run.findings.extend(check_compatibility(scan, force=config.force))
+    if isinstance(start, FirstPhase):
+        run.certainty = start.certainty
+        return replace(start.labels, source=scan.source)
+    with run.stage("preprocess"):
+        ahead = start is not None and not isinstance(network, ScanPredictor)
+        prepared = start if ahead and start is not None else prepare_scan(scan, config, network)
+    run.show("preprocess", prepared)
+    with run.stage("semantic"):
+        kept = _keeper(prepared, network, config, run)
+        if isinstance(network, ScanPredictor):
+            whole = Scan(prepared.image, prepared.geometry, scan.source)
+            raw = label_scan(whole, network, config, progress=run.progress("semantic"), on_scores=kept)
+        else:
+            raw = predict_semantic(prepared, network, config.semantic, progress=run.progress("semantic"), on_scores=kept)
+    run.show("semantic", raw)
+    if not raw.labels.any():
+        raise _no_spine("semantic", "no voxel was labelled")
+    run.show("first phase", FirstPhase(raw, run.certainty))
+    return replace(raw, source=scan.source)
+
+
+def _keeper(
+    prepared: Prepared, network: SemanticPredictor | ScanPredictor, config: PipelineConfig, run: Run
+) -> ScoreObserver | None:
+    """Keeps of the probabilities of the semantic stage how sure it is of each voxel, and what the extras of the run need."""
+    ours = not isinstance(network, ScanPredictor)  # confidence was fitted on models made by this package
+    if not (ours or config.extras.wanted):
+        return None
+
+    def keep(scores: FloatArray, grid: Geometry) -> None:
+        if ours:
+            run.certainty = certainty_map(scores, grid, prepared)
+        if config.extras.wanted:
+            run.softmax = keep_scores(scores, grid, prepared, network)
+
+    return keep
+
+
+def _upright(semantic: LabelMap, image: Scan | None, run: Run) -> LabelMap:
+    """A semantic mask from outside in PIR orientation, at the world's origin, with known labels alone."""
+    run.findings.extend(semantic.source.findings)
+    known = _known_labels(semantic, run)
+    if image is not None:
+        _same_grid(semantic, image, "image")
+    turn = Reorientation.between(semantic.geometry.axes, PIR)
+    straight = turn.apply_geometry(semantic.geometry.straightened())
+    return LabelMap(turn.apply(known), straight, Scheme.SEMANTIC, semantic.source)
+
+
+def _same_grid(semantic: LabelMap, other: Scan | LabelMap, what: str) -> None:
+    if not other.geometry.matches(semantic.geometry):
+        raise InputError(
+            ErrorCode.INPUT_LABELS,
+            f"the label map ({semantic.geometry.shape}) and the {what} ({other.geometry.shape}) lie in different grids.",
+            remedy="Resample one of them onto the other.",
+        )
+
+
+def _known_labels(semantic: LabelMap, run: Run) -> NDArray[np.uint8]:
     """The labels as uint8, those without a meaning set to background."""
     if semantic.scheme is not Scheme.SEMANTIC:
         raise InputError(
@@ -203,27 +321,43 @@ def _known_labels(semantic: LabelMap, run: _Run) -> NDArray[np.uint8]:
     return table.astype(np.uint8)[semantic.labels]
 
 
-def _second_phase(semantic: LabelMap, models: Models, config: PipelineConfig, run: _Run) -> Postprocessed:
-    """From a semantic mask in PIR orientation to both final masks."""
-    if config.postprocess.enabled:
-        with run.stage("clean"):
-            semantic, findings = clean_semantic(semantic)
-        run.findings.extend(findings)
-        run.show("clean", semantic)
+def _second_phase(
+    semantic: LabelMap, models: Models, config: PipelineConfig, run: Run, *, grid: Geometry | None = None
+) -> Postprocessed:
+    """From a semantic mask in PIR orientation to both final masks, on ``grid`` where that is another than the mask's."""
+    semantic = _cleaned(semantic, config, run)
     with run.stage("instance"):
         raw = _instances(semantic, models, config, run)
     run.findings.extend(raw.findings)
     run.show("instance", raw)
+    if grid is not None:
+        raw = replace(raw, labels=on_grid(replace(semantic, labels=raw.labels), grid).labels.astype(np.uint8))
+        semantic = on_grid(semantic, grid)
+    return _postprocessed(semantic, raw, models, config, run)
+
+
+def _cleaned(semantic: LabelMap, config: PipelineConfig, run: Run) -> LabelMap:
+    if not (config.postprocess.enabled and config.postprocess.clean):
+        return semantic
+    with run.stage("clean"):
+        semantic, findings = clean_semantic(semantic)
+    run.findings.extend(findings)
+    run.show("clean", semantic)
+    return semantic
+
+
+def _postprocessed(
+    semantic: LabelMap, raw: RawInstances, models: Models | None, config: PipelineConfig, run: Run
+) -> Postprocessed:
+    spacing_mm = None if models is None else models.instance.spacing_mm
     with run.stage("postprocess"):
-        done = postprocess(
-            semantic, raw.labels, raw.agreement, config.postprocess, instance_spacing_mm=models.instance.spacing_mm
-        )
+        done = postprocess(semantic, raw.labels, raw.agreement, config.postprocess, instance_spacing_mm=spacing_mm)
     run.findings.extend(done.findings)
     run.show("postprocess", done)
     return done
 
 
-def _instances(semantic: LabelMap, models: Models, config: PipelineConfig, run: _Run) -> RawInstances:
+def _instances(semantic: LabelMap, models: Models, config: PipelineConfig, run: Run) -> RawInstances:
     if not lookup(VERTEBRA)[semantic.labels].any():
         sacrum_ml = np.count_nonzero(semantic.labels == Structure.SACRUM) * semantic.geometry.voxel_volume_mm3 / 1000
         if sacrum_ml < LEAST_SACRUM_ML:
@@ -247,49 +381,70 @@ def _no_spine(stage: str, reason: str) -> NoSpineError:
     )
 
 
-def _in_grid_of(given: Scan | LabelMap, done: Postprocessed, models: Models, config: PipelineConfig, run: _Run) -> Result:
+def _in_grid_of(given: Scan | LabelMap, done: Postprocessed, models: Models | None, config: PipelineConfig, run: Run) -> Result:
     """Measure, turn the masks back to the input's own orientation and write down how they came about."""
+    turn = Reorientation.between(given.geometry.axes, PIR)
+    done, levels = _named(given, done, models, config, run)
     with run.stage("measure"):
-        turn = Reorientation.between(given.geometry.axes, PIR)
         placed = turn.apply_geometry(given.geometry)  # so far the patient stood upright at the origin
         pir_semantic, pir_instance = (replace(mask, geometry=placed) for mask in (done.semantic, done.instance))
         vertebrae, centroids, findings = measure_instances(pir_semantic, pir_instance, done.agreement)
-        semantic, instance = (_turned(mask, turn.inverse(), given) for mask in (pir_semantic, pir_instance))
+        back: Any = turn.inverse()
+        semantic, instance = (
+            LabelMap(back.apply(mask.labels), given.geometry, mask.scheme, given.source)
+            for mask in (pir_semantic, pir_instance)
+        )
         centroids = moved(centroids, placed, given.geometry)
+        named = _with_names(vertebrae, levels)
+        told = (*run.findings, *findings)
+        vertebrae, score = with_confidence(named, pir_instance, levels, told, run.certainty)
+        measures = measure_structures(pir_semantic, pir_instance, levels) if config.measures.enabled else ()
     return Result(
         semantic=semantic,
         instance=instance,
         vertebrae=vertebrae,
         centroids=centroids,
-        findings=(*run.findings, *findings),
+        findings=told,
         provenance=MappingProxyType(_provenance(given, models, config, run)),
         scan=given if isinstance(given, Scan) else None,
+        levels=levels,
+        measures=measures,
+        score=score,
     )
 
 
-def _turned(mask: LabelMap, turn: Reorientation, given: Scan | LabelMap) -> LabelMap:
-    turned: Any = turn.apply(mask.labels)
-    return LabelMap(turned, given.geometry, mask.scheme, given.source)
+def _named(
+    given: Scan | LabelMap, done: Postprocessed, models: Models | None, config: PipelineConfig, run: Run
+) -> tuple[Postprocessed, Levels]:
+    """Give each vertebra the id of its level, and with it its disc and endplates."""
+    if config.labeling.method is Labeling.NONE or not done.agreement:
+        return done, Levels(LevelStatus.NUMBERED)
+    with run.stage("labeling"):
+        network = models.labeling if models is not None and config.labeling.method is Labeling.AUTO else None
+        image = Reorientation.between(given.geometry.axes, PIR).apply(given.image) if isinstance(given, Scan) else None
+        evidence = gather_evidence(done.semantic, done.instance, image, network)
+        naming = decide(evidence, config.labeling.ambiguous, variants=config.labeling.variants)
+        instance = replace(done.instance, labels=renamed(done.instance.labels, naming.pairs))
+    run.findings.extend(naming.findings)
+    agreement = {naming.pairs.get(number, number): value for number, value in done.agreement.items()}
+    named = replace(done, instance=instance, agreement=agreement)
+    run.show("labeling", naming)
+    return named, naming.levels
 
 
-def _provenance(given: Scan | LabelMap, models: Models, config: PipelineConfig, run: _Run) -> dict[str, Any]:
+def _with_names(vertebrae: tuple[Vertebra, ...], levels: Levels) -> tuple[Vertebra, ...]:
+    """The vertebrae with their names, in the order of the names."""
+    order = {number: place for place, number in enumerate(levels.names)}
+    named = (replace(vertebra, name=levels.names.get(vertebra.label)) for vertebra in vertebrae)
+    return tuple(sorted(named, key=lambda vertebra: order.get(vertebra.label, 0)))
+
+
+def _provenance(given: Scan | LabelMap, models: Models | None, config: PipelineConfig, run: Run) -> dict[str, Any]:
     return {
-        "versions": {"spineps": _version("spineps"), "python": platform.python_version(), **_loaded_versions()},
-        "models": dict(models.provenance),
+        "versions": versions(),
+        "models": {} if models is None else dict(models.provenance),
         "settings": config.as_dict(),
         "settings_sha256": config.sha256(),
         "input_sha256": given.source.sha256,
         "seconds": {name: round(value, 3) for name, value in run.seconds.items()},
     }
-
-
-def _loaded_versions() -> dict[str, str]:
-    """Versions of the packages that the numbers depend on, of those that this run loaded."""
-    return {name: _version(name) for name in _PACKAGES if name in sys.modules}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -13,10 +13,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from spineps.cli import check, console, crash, evaluate, folds, instance, phantom, sample, train, version
+from spineps.cli import (
+    bids,
+    check,
+    console,
+    crash,
+    dataset,
+    evaluate,
+    folds,
+    group,
+    instance,
+    models,
+    page,
+    phantom,
+    relabel,
+    sample,
+    train,
+    version,
+)
+from spineps.cli.parser import Parser
 from spineps.errors import ExitCode, SpinepsError
 
-_COMMANDS = (sample, instance, check, evaluate, folds, phantom, train, version)
+_COMMANDS = (sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, phantom, train, version)
 
 
 class Terminated(BaseException):
@@ -55,10 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="spineps",
         description="Segment the spine in MRI: semantic and instance masks, centroids and a picture from one sagittal scan.",
-        epilog="Exit codes: 0 done, 2 usage, 3 input refused, 4 no spine found, 5 model, 6 memory, disk or output, 70 a bug.",
+        epilog="Exit codes: 0 done, 2 usage, 3 input refused, 4 no spine found, 5 model, 6 memory, disk or output, 7 scans of "
+        "a cohort not done, 8 another run works on them, 70 a bug.",
         allow_abbrev=False,
     )
     subparsers = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from spineps.cli.console import Console, Verbosity
 from spineps.config import (
+    Ambiguous,
     ComputeConfig,
     Device,
     EndplateLabels,
     EndplateOwner,
+    Labeling,
+    LabelingConfig,
+    MeasureConfig,
     PipelineConfig,
     PostprocessConfig,
     Precision,
@@ -42,6 +46,10 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
         help="whose number an endplate has in the instance mask (200 + number): that of the disc's level, as published, or "
         "of its own vertebra (default: %(default)s)",
     )
+    add_labeling(parser)
+    parser.add_argument(
+        "--no-measures", dest="measures", action="store_false", help="leave out the measurements of bodies, discs and canal"
+    )
     group = parser.add_argument_group("machine")
     group.add_argument("--device", choices=[choice.value for choice in Device], default=Device.AUTO.value)
     group.add_argument(
@@ -53,11 +61,32 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=_count, default=0, metavar="N", help="threads (default: all cores)")
 
 
+def add_labeling(parser: argparse.ArgumentParser) -> None:
+    """Add the options of level names; read back by :func:`labeling_config`."""
+    group = parser.add_argument_group("levels")
+    group.add_argument(
+        "--labeling",
+        choices=[choice.value for choice in Labeling],
+        default=Labeling.AUTO.value,
+        help="where the names of the levels come from: auto takes the masks and the labeling network, masks the masks alone; "
+        "none numbers the vertebrae 2, 3, ... from the top (default: %(default)s)",
+    )
+    group.add_argument(
+        "--ambiguous",
+        choices=[choice.value for choice in Ambiguous],
+        default=Ambiguous.KEEP.value,
+        help="a scan whose levels are not certain keeps its most probable names and says so, is numbered, or fails "
+        "(default: %(default)s)",
+    )
+
+
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Add ``-v``, ``--quiet`` and ``--debug``."""
     group = parser.add_argument_group("messages")
     levels = group.add_mutually_exclusive_group()
-    levels.add_argument("--verbose", "-v", action="store_true", help="say the settings and the seconds of each stage")
+    levels.add_argument(
+        "--verbose", "-v", "-verbose", action="store_true", help="say the settings and the seconds of each stage"
+    )
     levels.add_argument("--quiet", action="store_true", help="say nothing but results and errors")
     group.add_argument("--debug", action="store_true", help="show where in the program an error arose")
 
@@ -75,8 +104,17 @@ def processing_config(args: argparse.Namespace) -> PipelineConfig:
         postprocess=PostprocessConfig(
             args.postprocess, EndplateLabels(args.endplate_labels), EndplateOwner(args.endplate_owner)
         ),
+        labeling=labeling_config(args),
+        measures=MeasureConfig(args.measures),
         compute=ComputeConfig(Device(args.device), Precision(args.precision), args.threads),
     )
+
+
+def labeling_config(args: argparse.Namespace) -> LabelingConfig:
+    """Settings from the options of :func:`add_labeling`, and from the published ``-ml none`` and ``--enforce-12-thoracic``."""
+    unnamed = (getattr(args, "model_labeling", None) or "").lower() == "none"
+    method = Labeling.NONE if unnamed else Labeling(args.labeling)
+    return LabelingConfig(method, Ambiguous(args.ambiguous), variants=not getattr(args, "enforce_12_thoracic", False))
 
 
 def existing_or_with_suffix(path: Path) -> Path:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from spineps.outputs.save import SavedFiles
     from spineps.volume import Result
 
+_EXTRAS = {"softmax": "probabilities", "uncertainty": "uncertainty", "model_mask": "mask on the network's grid"}
+
 
 def show_settings(console: Console, config: PipelineConfig) -> None:
     """Say the settings to a user who asked for them."""
@@ -29,7 +31,14 @@ def show_saved(console: Console, result: Result, saved: SavedFiles) -> None:
         ("semantic mask", saved.semantic),
         ("instance mask", saved.instance),
         ("centroids", saved.centroids),
+        ("levels", saved.levels),
+        ("points", saved.points),
+        ("points as in VerSe", saved.verse),
         ("picture", saved.snapshot),
+        ("page", saved.page),
+        ("measurements", saved.measures),
+        *((_EXTRAS[role], path) for role, path in saved.extras.items()),
         ("record", saved.record),
     ):
-        console.result(f"{role}: {path}")
+        if path is not None:
+            console.result(f"{role}: {path}")

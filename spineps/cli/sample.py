@@ -5,11 +5,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spineps.cli import options
+from spineps.cli import published_flags as flags
 from spineps.cli.check import add_read_options, read_options
-from spineps.config import PipelineConfig, PreprocessConfig, SemanticConfig
 from spineps.errors import NoSpineError
+
+if TYPE_CHECKING:
+    from spineps.cli.console import Work
+    from spineps.outputs.save import SavedFiles
+    from spineps.volume import Result, Scan
+    from spineps.zoo.choose import Chosen
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,36 +28,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "instance mask, centroids, a picture and the record of the run, and names them.",
         allow_abbrev=False,
     )
-    parser.add_argument("--input", "-i", type=Path, required=True, metavar="SCAN", help="NIfTI file (.nii or .nii.gz)")
+    parser.add_argument(
+        "--input", "-i", "-input", type=Path, required=True, metavar="SCAN", help="NIfTI file (.nii or .nii.gz)"
+    )
     options.add_output(parser, "derivatives_seg beside the scan")
     add_read_options(parser)
-    parser.add_argument("--force", action="store_true", help="segment a scan that the models were not made for")
-    group = parser.add_argument_group("semantic phase")
-    group.add_argument("--n4", action=argparse.BooleanOptionalAction, default=False, help="N4 bias field correction")
-    group.add_argument(
-        "--crop", action=argparse.BooleanOptionalAction, default=True, help="look only at the voxels that hold signal"
-    )
-    group.add_argument(
-        "--step-size", type=_share, metavar="SHARE", help="step between tiles as a share of a tile (default: the model's)"
-    )
-    group.add_argument(
-        "--tta",
-        action=argparse.BooleanOptionalAction,
-        help="average with the prediction of the mirrored scan (default: the model's)",
-    )
+    flags.add_models(parser)
+    flags.add_phases(parser)
+    flags.add_outputs(parser)
+    flags.add_overrides(parser, note="accepted as published; one scan is always computed anew")
     options.add_processing(parser)
+    flags.add_machine(parser)
     options.add_verbosity(parser)
     parser.set_defaults(run=run)
-
-
-def config_of(args: argparse.Namespace) -> PipelineConfig:
-    """Settings of the run."""
-    return replace(
-        options.processing_config(args),
-        preprocess=PreprocessConfig(n4=args.n4, crop=args.crop),
-        semantic=SemanticConfig(step_size=args.step_size, mirror=args.tta),
-        force=args.force,
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,30 +49,47 @@ def run(args: argparse.Namespace) -> int:
     from spineps.cli.report import show_saved, show_settings
     from spineps.io.atomic import check_writable
     from spineps.outputs import names
-    from spineps.outputs.save import save_failure
+    from spineps.zoo.choose import choose_models
 
     console = options.console_of(args)
     path = options.existing_or_with_suffix(args.input)
-    config = config_of(args)
     scan = api.open_scan(path, read_options(args))
     prefix = names.prefix_of(path)
-    folder = names.output_folder(path) if args.output is None else args.output
+    folder = names.output_folder(path, derivative=flags.derivative_of(args)) if args.output is None else args.output
     names.check_places(folder, names.names_for(prefix), inputs=(path,))
     check_writable(folder)
-    show_settings(console, config)
-    with console.work("Segmenting") as work:
-        try:
-            result = api.segment_scan(scan, config=config, on_stage=work.stage_done, progress=work.progress)
-        except NoSpineError as error:
-            save_failure(scan, config, error, folder, prefix=prefix)
-            raise
-        saved = api.save(result, folder, prefix=prefix)
+    chosen = choose_models(flags.asked_models(args), scan=prefix)
+    findings = (*scan.source.findings, *chosen.findings, *flags.labeling_findings(args))
+    scan = replace(scan, source=replace(scan.source, findings=findings))
+    show_settings(console, flags.config_of(args, chosen))
+    with console.work("Segmenting") as work, flags.profiled(args, folder, prefix):
+        result, saved = _segment(args, chosen, scan, folder, work)
     show_saved(console, result, saved)
     return 0
 
 
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1, found {text}")
-    return share
+def _segment(args: argparse.Namespace, chosen: Chosen, scan: Scan, folder: Path, work: Work) -> tuple[Result, SavedFiles]:
+    """Segment a scan and write what came out; of one without a spine the record alone."""
+    from spineps import api
+    from spineps.outputs.extras import StageKeeper
+    from spineps.outputs.save import save_failure
+
+    config = flags.config_of(args, chosen)
+    keeper = StageKeeper(scan) if config.extras.stages else None
+
+    def on_stage(name: str, value: object) -> None:
+        work.stage_done(name, value)
+        if keeper is not None:
+            keeper(name, value)
+
+    prefix = scan.source.prefix or "scan"
+    models = api.load_models(config.compute, semantic_folder=chosen.semantic, instance_folder=chosen.instance)
+    try:
+        result = api.segment_scan(scan, config=config, models=models, on_stage=on_stage, progress=work.progress)
+    except NoSpineError as error:
+        save_failure(scan, config, error, folder, prefix=prefix)
+        raise
+    finally:
+        if keeper is not None:
+            keeper.save(folder, prefix=prefix)
+    return result, api.save(result, folder, prefix=prefix)

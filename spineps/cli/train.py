@@ -1,4 +1,4 @@
-"""``spineps train``: train a semantic or an instance network on phantoms."""
+"""``spineps train``: train a semantic, an instance or a labeling network on phantoms."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help="train a network on digital phantoms",
-        description="Train the semantic or the instance network on digital phantoms and export it as a model folder.",
+        description="Train one of the networks on digital phantoms and export it as a model folder.",
     )
-    parser.add_argument("kind", choices=("semantic", "instance"), help="which network")
+    parser.add_argument("kind", choices=("semantic", "instance", "labeling"), help="which network")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and model")
     parser.add_argument("--hours", type=float, required=True, help="time to train in all, resumed parts included")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from spineps.evaluation.plots import Picture
 from spineps.evaluation.tables import Section, Table
+from spineps.page.html import cells, data_uri, document, table
 
 _FOLDED_ROWS: Final = 30
 """Longer tables are folded: those of the papers are shorter."""
@@ -50,13 +50,10 @@ def render_page(
         About single cases.
     """
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+        "<body>",
         f"<h1>{escape(title)}</h1>",
         *(f"<p>{escape(line)}</p>" for line in lines),
-        *(_table(table) for table in tables),
+        *(_table(shown) for shown in tables),
     ]
     if pictures:
         parts += ["<h2>Plots</h2>", *(_picture(picture) for picture in pictures)]
@@ -65,25 +62,24 @@ def render_page(
         parts.append(
             f"<h2>Remarks</h2><details><summary>{len(remarks)} remarks on single cases</summary><ul>{items}</ul></details>"
         )
-    return "\n".join([*parts, "</body></html>", ""])
+    return document(title, style=_STYLE, body="\n".join([*parts, "</body>"]))
 
 
-def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+def _table(shown: Table) -> str:
     rows = []
-    for row in table.printed_rows():
+    for row in shown.printed_rows():
         if isinstance(row, Section):
-            rows.append(f'<tr class="section"><td colspan="{len(table.header)}">{escape(row.title)}</td></tr>')
+            rows.append(f'<tr class="section"><td colspan="{len(shown.header)}">{escape(row.title)}</td></tr>')
         else:
-            rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
-    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{notes}'
+            rows.append(f"<tr>{cells(row)}</tr>")
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in shown.notes)
+    body = table(shown.header, rows) + notes
     if len(rows) > _FOLDED_ROWS:
         body = f"<details><summary>{len(rows)} rows</summary>{body}</details>"
-    return f"<section><h2>{escape(table.title)}</h2>{body}</section>"
+    return f"<section><h2>{escape(shown.title)}</h2>{body}</section>"
 
 
 def _picture(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode("ascii")
     caption = escape(picture.caption)
-    return f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    source = data_uri(picture.png, "image/png")
+    return f'<figure><img alt="{caption}" src="{source}"><figcaption>{caption}</figcaption></figure>'

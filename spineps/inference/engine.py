@@ -89,8 +89,11 @@ def channels_last(network: _Network) -> _Network:
     return moved
 
 
-class _TorchNetwork:
-    """A network on its device, in its precision, with the channels-last layout that CPU and GPU kernels prefer."""
+class TorchNetwork:
+    """A network on its device, in its precision, with the channels-last layout that CPU and GPU kernels prefer.
+
+    A network that is not exact in that layout says so (``plain_layout``) and keeps PyTorch's own.
+    """
 
     def __init__(self, model: Model, config: ComputeConfig) -> None:
         self.card: ModelCard = model.card
@@ -98,21 +101,29 @@ class _TorchNetwork:
         if self.engine.device.type == "cpu":
             torch.set_num_threads(thread_count(config))
         placed = model.network.to(device=self.engine.device, dtype=self.engine.dtype)
-        self._network: nn.Module = channels_last(placed)
+        plain = getattr(model.network, "plain_layout", False)
+        self._layout = torch.contiguous_format if plain else torch.channels_last_3d
+        self._network: nn.Module = placed if plain else channels_last(placed)
 
     @property
     def spacing_mm(self) -> Spacing:
         """Voxel spacing (P, I, R) that the network expects."""
         return self.card.spacing_mm
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for calibrated probabilities."""
+        return self.card.temperature
+
     @torch.inference_mode()
-    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (N, C, P, I, R), of a batch, on the engine's device and in its precision."""
         batch = batch.to(device=self.engine.device, dtype=self.engine.dtype)
-        logits: torch.Tensor = self._network(batch.contiguous(memory_format=torch.channels_last_3d))
+        logits: torch.Tensor = self._network(batch.contiguous(memory_format=self._layout))
         return logits
 
 
-class SemanticEngine(_TorchNetwork):
+class SemanticEngine(TorchNetwork):
     """The semantic predictor (see :class:`spineps.inference.protocols.SemanticPredictor`)."""
 
     @property
@@ -137,12 +148,12 @@ class SemanticEngine(_TorchNetwork):
 
     def __call__(self, patches: FloatArray) -> FloatArray:
         """Class probabilities, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
-        logits = self._forward(torch.from_numpy(np.ascontiguousarray(patches))[:, None])
+        logits = self.forward(torch.from_numpy(np.ascontiguousarray(patches))[:, None])
         scores: FloatArray = torch.softmax(logits.float(), dim=1).cpu().numpy()
         return scores
 
 
-class InstanceEngine(_TorchNetwork):
+class InstanceEngine(TorchNetwork):
     """The instance predictor (see :class:`spineps.inference.protocols.InstancePredictor`)."""
 
     @property
@@ -163,5 +174,5 @@ class InstanceEngine(_TorchNetwork):
     def _one(self, cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One cutout at a time: on a CPU as fast as a batch, and the same answer whatever the batch is."""
         one_hot = torch.from_numpy(one_hot_groups(cutout))
-        labels: NDArray[np.uint8] = self._forward(one_hot[None]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+        labels: NDArray[np.uint8] = self.forward(one_hot[None]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
         return labels

@@ -120,10 +120,13 @@ class Staging:
     ----------
     folder : Path
         Target folder; made, with its parents, on entering.
+    tag : str
+        Stands in the names of files that are not in place yet, so that :func:`sweep` finds those of a run that was killed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tag: str = "") -> None:
         self._folder = folder
+        self._tag = tag
         self._staged: dict[Path, tuple[Path, Written]] = {}
 
     def __enter__(self) -> Staging:
@@ -140,6 +143,10 @@ class Staging:
     def write_bytes(self, name: str, data: bytes) -> Written:
         """Stage a file of the given content."""
         return self._stage(name, (data,))
+
+    def write_chunks(self, name: str, chunks: Iterable[bytes]) -> Written:
+        """Stage a file of a content that comes piece by piece and is never whole in memory."""
+        return self._stage(name, chunks)
 
     def write_text(self, name: str, text: str) -> Written:
         """Stage a UTF-8 text file."""
@@ -183,7 +190,7 @@ class Staging:
         target = self._folder / name
         if target in self._staged:
             raise ValueError(f"{name!r} is staged already")
-        partial = self._folder / _partial_name()
+        partial = self._folder / _partial_name(self._tag)
         with ExitStack() as undo, _mapped(name):
             _refuse_target(target)
             undo.callback(_remove, partial)
@@ -194,13 +201,40 @@ class Staging:
         return written
 
 
-def stage(folder: Path) -> Staging:
+def stage(folder: Path, tag: str = "") -> Staging:
     """Begin to write several files into a folder together; see :class:`Staging`."""
-    return Staging(folder)
+    return Staging(folder, tag)
 
 
-def _partial_name() -> str:
-    return f"{PARTIAL_PREFIX}{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
+def sweep(folder: Path, tag: str) -> int:
+    """Remove what a killed run left half-written under a tag, which no other run may be using now; how many files it was."""
+    left = list(folder.glob(f"{PARTIAL_PREFIX}{tag}-*{PARTIAL_SUFFIX}"))
+    for partial in left:
+        _remove(partial)
+    return len(left)
+
+
+def make_folder(folder: Path) -> bool:
+    """Make a folder with all above it; whether it is new.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    with _mapped(folder.name or str(folder)):
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise
+            return False
+    return True
+
+
+def _partial_name(tag: str = "") -> str:
+    return f"{PARTIAL_PREFIX}{tag}{'-' if tag else ''}{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
 
 
 def _create(path: Path) -> int:

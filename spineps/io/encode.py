@@ -50,6 +50,21 @@ def nifti_chunks(array: NDArray[Any], geometry: Geometry, *, compress: bool) -> 
     return gzip_chunks(plain) if compress else plain
 
 
+def nifti_series_chunks(volumes: Iterable[NDArray[np.float32]], count: int, geometry: Geometry) -> Iterator[bytes]:
+    """Bytes of a gzipped single-file NIfTI-1 of several volumes on one grid, a volume at a time.
+
+    Parameters
+    ----------
+    volumes : iterable of ndarray of float32, 3D
+        ``count`` volumes on the grid ``geometry``.
+    count : int
+        How many there are.
+    geometry : Geometry
+        Their grid.
+    """
+    return gzip_chunks(_series(volumes, count, geometry))
+
+
 def gzip_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """One gzip member (RFC 1952) whose bytes depend on the content and the zlib library alone."""
     deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -62,7 +77,7 @@ def gzip_chunks(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _plain_chunks(array: NDArray[Any], geometry: Geometry) -> Iterator[bytes]:
-    yield _header(array, geometry)
+    yield _header(array.dtype, array.shape, geometry)
     little = array.dtype.newbyteorder("<")
     slab_bytes = max(1, array.shape[0] * array.shape[1] * array.itemsize)
     step = max(1, _SLAB_BYTES // slab_bytes)
@@ -70,21 +85,33 @@ def _plain_chunks(array: NDArray[Any], geometry: Geometry) -> Iterator[bytes]:
         yield array[:, :, start : start + step].astype(little, copy=False).tobytes(order="F")
 
 
-def _header(array: NDArray[Any], geometry: Geometry) -> bytes:
+def _series(volumes: Iterable[NDArray[np.float32]], count: int, geometry: Geometry) -> Iterator[bytes]:
+    yield _header(np.dtype(np.float32), (*geometry.shape, count), geometry)
+    for volume in volumes:
+        if volume.shape != geometry.shape:
+            raise ValueError(f"expected volumes of shape {geometry.shape}, found {volume.shape}")
+        yield volume.astype("<f4", copy=False).tobytes(order="F")
+
+
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...], geometry: Geometry) -> bytes:
     header = Nifti1Header(endianness="<")
-    header.set_data_dtype(array.dtype)
-    header.set_data_shape(array.shape)
-    header.set_zooms(geometry.spacing_mm)
-    header.set_xyzt_units("mm", "unknown")
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
+    header.set_zooms(_zooms(geometry, shape))
+    header.set_xyzt_units("mm", "unknown" if len(shape) == 3 else "sec")
     header.set_sform(geometry.affine, code=_CODE_SCANNER)
     header.set_qform(geometry.affine, code=_CODE_SCANNER, strip_shears=True)
     if not _quaternion_fits(header, geometry):
         header.set_qform(None, code=0)
-        header.set_zooms(geometry.spacing_mm)
+        header.set_zooms(_zooms(geometry, shape))
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["vox_offset"] = _VOX_OFFSET
     binary: bytes = header.binaryblock
     return binary + _NO_EXTENSIONS
+
+
+def _zooms(geometry: Geometry, shape: tuple[int, ...]) -> tuple[float, ...]:
+    return (*geometry.spacing_mm, *[1.0] * (len(shape) - 3))
 
 
 def _quaternion_fits(header: Nifti1Header, geometry: Geometry) -> bool:

@@ -109,7 +109,8 @@ def labels_from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT, *,
 
 def _scan(stored: Stored, name: str) -> Scan:
     image, replaced = checked_scan(scan_values(stored.numbers, stored.scaling), stored.geometry, name)
-    return Scan(image, stored.geometry, Source(stored.source.sha256, (*stored.source.findings, *replaced)))
+    source = Source(stored.source.sha256, (*stored.source.findings, *replaced), stored_as=stored.numbers.dtype.name)
+    return Scan(image, stored.geometry, source)
 
 
 def _label_map(stored: Stored, name: str, scheme: Scheme, *, allow_empty: bool = False) -> LabelMap:

@@ -36,17 +36,35 @@ _ORDER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """Names of the five files of a result, without their folder."""
+    """Names of the files of a result, without their folder."""
 
     semantic: str
     instance: str
     centroids: str
     snapshot: str
     record: str
+    measures: str
+    measures_json: str
+    levels: str
+    points: str
+    verse: str
+    page: str
 
     def all(self) -> tuple[str, ...]:
-        """The five names, the record of the run last."""
-        return self.semantic, self.instance, self.centroids, self.snapshot, self.record
+        """All names, the record of the run last."""
+        return (
+            self.semantic,
+            self.instance,
+            self.centroids,
+            self.snapshot,
+            self.measures,
+            self.measures_json,
+            self.levels,
+            self.points,
+            self.verse,
+            self.page,
+            self.record,
+        )
 
 
 def stem(path: Path) -> str:
@@ -113,11 +131,54 @@ def names_for(prefix: str) -> FileNames:
         centroids=f"{spine}_ctd.json",
         snapshot=f"{spine}_snp.png",
         record=f"{prefix}_run.json",
+        measures=f"{prefix}_measures.tsv",
+        measures_json=f"{prefix}_measures.json",
+        levels=f"{prefix}_levels.tsv",
+        points=f"{spine}_poi.json",
+        verse=f"{_with_segmentation(prefix, 'vb')}_ctd.json",
+        page=f"{prefix}_report.html",
     )
     longest = max(len(os.fsencode(name)) for name in names.all())
     if longest > _MAX_NAME_BYTES:
         raise _bad_name(prefix, f"makes file names of {longest} bytes where {_MAX_NAME_BYTES} are possible")
     return names
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraNames:
+    """Names, under the folder of a result, of what a run gives beside it; the published ones.
+
+    Parameters
+    ----------
+    raw, debug : str
+        Folders for what is not a result but made on the way, such as ``output_raw_T2w`` and ``debug_T2w``.
+    softmax, uncertainty, model_mask : str
+        Files in ``raw``: probabilities, uncertainty, and the semantic mask on the network's grid.
+    kind : str
+        Kind of the scan (``T2w``), which ends the names of files in ``debug``.
+    """
+
+    raw: str
+    debug: str
+    softmax: str
+    uncertainty: str
+    model_mask: str
+    kind: str
+
+
+def extra_names(prefix: str) -> ExtraNames:
+    """Names of what a run gives beside its masks, under an entity prefix."""
+    spine = _with_segmentation(prefix, "spine")
+    kind = _entities(prefix.split("_")).get("mod", "")
+    end = f"_{kind}" if kind else ""
+    return ExtraNames(
+        raw=f"output_raw{end}",
+        debug=f"debug{end}",
+        softmax=f"{spine}_logit.npz",
+        uncertainty=f"{spine}_unc.nii.gz",
+        model_mask=f"{_with_segmentation(prefix, 'spine-modelres')}_msk.nii.gz",
+        kind=kind,
+    )
 
 
 def output_folder(scan: Path, *, dataset: Path | None = None, derivative: str = DERIVATIVE) -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from spineps.config import PipelineConfig
 from spineps.errors import Finding, SpinepsError
 from spineps.geometry import Geometry
+from spineps.outputs.levels import levels_block
 from spineps.volume import Result, Scan, Source, Vertebra
 
 RECORD_FORMAT: Final = 1
@@ -65,21 +66,26 @@ def run_record(result: Result, outputs: Mapping[str, str]) -> dict[str, Any]:
         **provenance,
         "input": _input(source, result.semantic.geometry),
         "findings": _findings(result.findings),
+        "levels": levels_block(result.levels),
+        "score": _rounded(result.score),
         "vertebrae": [_vertebra(vertebra) for vertebra in result.vertebrae],
         "outputs": dict(outputs),
         _TIMING: dict(timing),
     }
 
 
-def failure_record(scan: Scan, config: PipelineConfig, error: SpinepsError) -> dict[str, Any]:
-    """Record of a scan in which there was nothing to segment; see :func:`run_record`."""
+def failure_record(scan: Scan | Source, config: PipelineConfig, error: SpinepsError) -> dict[str, Any]:
+    """Record of a scan in which there was nothing to segment, or (given its source alone) that was refused; see
+    :func:`run_record`.
+    """
+    source, geometry = (scan.source, scan.geometry) if isinstance(scan, Scan) else (scan, None)
     return {
         **_head(str(error.code)),
         "settings": config.as_dict(),
         "settings_sha256": config.sha256(),
-        "input": _input(scan.source, scan.geometry),
+        "input": _input(source, geometry),
         "message": error.message,
-        "findings": _findings(scan.source.findings),
+        "findings": _findings(source.findings),
         "vertebrae": [],
         "outputs": {},
         _TIMING: {},
@@ -106,7 +112,9 @@ def _head(status: str) -> dict[str, Any]:
     return {"record_format": RECORD_FORMAT, "status": status, "spineps": spineps.__version__, "versions": versions()}
 
 
-def _input(source: Source, geometry: Geometry) -> dict[str, Any]:
+def _input(source: Source, geometry: Geometry | None) -> dict[str, Any]:
+    if geometry is None:
+        return {"sha256": source.sha256}
     return {
         "sha256": source.sha256,
         "shape": list(geometry.shape),
@@ -127,4 +135,10 @@ def _vertebra(vertebra: Vertebra) -> dict[str, Any]:
         "volume_ml": round(vertebra.volume_ml, 3),
         "agreement": round(vertebra.agreement, 4),
         "partial": vertebra.partial,
+        "mask_confidence": _rounded(vertebra.mask_confidence),
+        "name_confidence": _rounded(vertebra.name_confidence),
     }
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)

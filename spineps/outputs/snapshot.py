@@ -15,24 +15,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineps.geometry import FloatArray
-from spineps.labels import BODY, Structure, lookup
-from spineps.outputs.colours import STRUCTURE_COLOURS, instance_table, structure_table, vertebra_colours
-from spineps.outputs.planes import Plane, SpineViews
+from spineps.labels import Structure
+from spineps.page.colours import STRUCTURE_COLOURS, instance_table, structure_table, vertebra_colours
+from spineps.page.paint import body_places, centres, edges, enlarged, windowed
+from spineps.page.planes import CORONAL_WIDTH_MM, SAGITTAL_MARGIN_MM, Plane, SpineViews
 from spineps.volume import Result, Vertebra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SAGITTAL_MARGIN_MM: Final = 45.0
-CORONAL_WIDTH_MM: Final = 90.0
 MAX_WIDTH_PX: Final = 2400
 MAX_PANEL_HEIGHT_PX: Final = 1500
 MAX_PX_PER_MM: Final = 5.0
-WINDOW_PERCENT: Final = (1.0, 99.0)
-"""Percentiles of the shown intensities that become black and white."""
-GAMMA: Final = 0.8
-"""Lifts the bodies, which are dark beside the fluid of a T2-weighted image."""
 
 _DPI: Final = 100
 _GAP_PX: Final = 14
@@ -144,7 +139,7 @@ def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, vertebrae: tuple[Vert
     pixels = _grey(panel.plane.image, shape)
     if panel.labels is not None:
         fill = _FILL_ALONE if panel.plane.image is None else _FILL
-        pixels = _overlaid(pixels, _enlarged(panel.labels, shape), panel.table, fill=fill)
+        pixels = _overlaid(pixels, enlarged(panel.labels, shape), panel.table, fill=fill)
     box = axes.bbox
     figure.figimage(pixels, round(box.x0), round(box.y1) - shape[0], origin="upper", zorder=-1)  # unlike imshow, as it is
     axes.text(width / 2, -8, panel.title, color=_INK, fontsize=11, ha="center", va="bottom")
@@ -164,7 +159,10 @@ def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], sh
     from matplotlib.patheffects import withStroke
 
     colours = vertebra_colours(v.label for v in vertebrae)
-    anchors = _anchors(panel, vertebrae, shape)
+    anchors = [
+        (vertebra, front * shape[1], row * shape[0], column * shape[1])
+        for vertebra, front, row, column in body_places(panel.plane, vertebrae)
+    ]
     beside = panel.ends == "AP" and min((front for _, front, _, _ in anchors), default=0) > _NUMBER_ROOM_PX
     for vertebra, front, row, column in anchors:
         axes.text(
@@ -178,22 +176,6 @@ def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], sh
             va="center",
             path_effects=[withStroke(linewidth=2.5, foreground="black")],
         )
-
-
-def _anchors(
-    panel: _Panel, vertebrae: tuple[Vertebra, ...], shape: tuple[int, int]
-) -> list[tuple[Vertebra, float, float, float]]:
-    """Each vertebra in the plane with its body's front edge and middle (row, column), in pixels."""
-    rows, columns = panel.plane.instance.shape
-    bodies = lookup(BODY)[np.minimum(panel.plane.semantic, 255)]
-    anchors = []
-    for vertebra in vertebrae:
-        own = panel.plane.instance == vertebra.label
-        places = np.argwhere(own & bodies if (own & bodies).any() else own)
-        if len(places):
-            row, column = (places.mean(axis=0) + 0.5) * (shape[0] / rows, shape[1] / columns)
-            anchors.append((vertebra, float(places[:, 1].min() * shape[1] / columns), float(row), float(column)))
-    return anchors
 
 
 def _legend_entries(panels: tuple[_Panel, ...]) -> tuple[Structure, ...]:
@@ -230,34 +212,16 @@ def _grey(image: FloatArray | None, shape: tuple[int, int]) -> Rgb:
     """The image windowed and enlarged, shape (*shape, 3)."""
     if image is None:
         return np.full((*shape, 3), _EMPTY_GREY, dtype=np.uint8)
-    low, high = np.percentile(image, WINDOW_PERCENT)
-    level = np.clip((image - low) / max(high - low, 1e-12), 0, 1) ** GAMMA
-    rows, columns = (_centres(big, small) for big, small in zip(shape, image.shape, strict=True))
+    rows, columns = (centres(big, small) for big, small in zip(shape, image.shape, strict=True))
     grid = np.meshgrid(rows, columns, indexing="ij")
-    big = ndimage.map_coordinates(level.astype(np.float32), grid, order=1, mode="nearest")
+    big = ndimage.map_coordinates(windowed(image), grid, order=1, mode="nearest")
     grey = (np.rint(big * (_GREYS - 1)) * (255 / (_GREYS - 1))).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def _enlarged(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    rows, columns = (
-        np.clip(np.rint(_centres(big, small)), 0, small - 1).astype(int) for big, small in zip(shape, labels.shape, strict=True)
-    )
-    enlarged: NDArray[Any] = labels[rows[:, None], columns]
-    return enlarged
-
-
-def _centres(big: int, small: int) -> NDArray[np.float64]:
-    """Position of each of ``big`` pixels in a row of ``small`` that covers the same length."""
-    return (np.arange(big) + 0.5) * small / big - 0.5
-
-
 def _overlaid(pixels: Rgb, labels: NDArray[Any], table: Rgb, *, fill: float) -> Rgb:
     """Labels laid over an image: translucent inside, nearly opaque at their edge."""
-    edge = np.zeros(labels.shape, dtype=np.bool_)
-    edge[:-1] |= labels[:-1] != labels[1:]
-    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    opacity = np.where(labels > 0, np.where(edge, _EDGE, fill), 0.0)[..., None]
+    opacity = np.where(labels > 0, np.where(edges(labels), _EDGE, fill), 0.0)[..., None]
     mixed: Rgb = (pixels * (1 - opacity) + table[labels] * opacity).astype(np.uint8)
     return mixed
 

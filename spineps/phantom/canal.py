@@ -7,7 +7,7 @@ import numpy as np
 from spineps.geometry import FloatArray
 from spineps.labels import Structure
 from spineps.phantom.canvas import Canvas, Mask, Patch
-from spineps.phantom.curve import RUN_OUT_MM, STEP_MM
+from spineps.phantom.curve import RUN_OUT_MM, STEP_MM, Stack
 from spineps.phantom.disease import Disease
 from spineps.phantom.fields import factor
 from spineps.phantom.morphometry import C1, C2, C7, L1, T1, Profile
@@ -26,6 +26,8 @@ _COVERED = (
     Structure.SACRUM,
 )
 """What the sac may take the place of."""
+_EPIDURAL_MM = 5.0
+"""The canal label reaches at most so far behind the sac: where the laminae part, fat goes on between them."""
 
 
 def _grid(canvas: Canvas) -> Profile:
@@ -34,7 +36,9 @@ def _grid(canvas: Canvas) -> Profile:
 
 
 def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scale: float, drift: Profile) -> None:
-    """Paint the dural sac from above C1 to the sacrum (canal label) with the cord in it (cord label).
+    """Paint the dural sac from above C1 to the sacrum with the cord in it (cord label).
+
+    The canal label covers the sac and, as in masks of the published scheme, the epidural fat behind it up to the laminae.
 
     Parameters
     ----------
@@ -56,7 +60,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     patch = canvas.patch((ceiling - 14, floor), (-4, 60), (-22 * scale - 4, 22 * scale + 4), 0.0)
     if patch.index.size == 0:
         return
-    sac, centre = _sac(rng, canvas, patch, disease, (floor, drift))
+    sac, centre, behind = _sac(rng, canvas, patch, disease, (floor, drift))
     covered = np.zeros(256, dtype=np.bool_)
     covered[list(_COVERED)] = True
     narrow = rng.random() < 0.5
@@ -70,18 +74,18 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     cord &= inside
     canvas.fill(patch.where(inside), Tissue.CSF)
     _paint_flow_voids(rng, canvas, patch, inside & ~cord, centre)
-    _paint_cauda(rng, canvas, patch, inside & ~cord & (patch.w > conus - 35), centre)
+    _paint_cauda(rng, canvas, patch, inside & ~cord & (patch.w > conus - 35), (centre, conus))
     canvas.fill(patch.where(cord), Tissue.CORD)
     canvas.fill(patch.where(cord & grey), Tissue.CORD_GREY)
-    named = inside & (patch.w > ceiling)
+    named = (inside | (behind & canvas.free(patch))) & (patch.w > ceiling)
     canvas.label(patch.where(named), Structure.CANAL, 0)
     canvas.label(patch.where(named & cord), Structure.CORD, 0)
 
 
 def _sac(
     rng: np.random.Generator, canvas: Canvas, patch: Patch, disease: Disease, course: tuple[float, Profile]
-) -> tuple[FloatArray, FloatArray]:
-    """Squared relative radius in the dural sac (below 1 inside), and its centre's ``u``, at each voxel."""
+) -> tuple[FloatArray, FloatArray, Mask]:
+    """Squared relative radius in the dural sac (below 1 inside), its centre's ``u``, and the epidural space behind it."""
     stack, grid = canvas.stack, _grid(canvas)
     floor, drift = course
     deep, wide, body = (stack.profile(name) for name in ("canal_depth", "canal_width", "depth"))
@@ -101,7 +105,19 @@ def _sac(
     half_deep = patch_profile(np.maximum(full / 2, 0.6), patch)
     half_wide = patch_profile(np.maximum(wide * lean * taper * np.sqrt(squeeze) / 2, 0.8), patch)
     radius: FloatArray = ((patch.u - centre) / half_deep) ** 2 + (patch.v / half_wide) ** 2
-    return radius, centre
+    return radius, centre, _epidural(stack, patch, (centre, half_deep, half_wide))
+
+
+def _epidural(stack: Stack, patch: Patch, sac: tuple[FloatArray, FloatArray, FloatArray]) -> Mask:
+    """The space behind the sac, within the bony canal: the sac's outline moved back as far as there is room."""
+    centre, half_deep, half_wide = sac
+    deep, wide, body = (patch_profile(stack.profile(name) / 2, patch) for name in ("canal_depth", "canal_width", "depth"))
+    bony = ((patch.u - body - deep + np.float32(0.4)) / deep) ** 2 + (patch.v / wide) ** 2 < 1
+    room = np.clip(body + 2 * deep - centre - half_deep, 0, _EPIDURAL_MM) * (patch.w < stack.sacrum_top)
+    backwards = patch.u - centre
+    backwards -= np.clip(backwards, 0, room)
+    behind: Mask = bony & ((backwards / half_deep) ** 2 + (patch.v / half_wide) ** 2 < 1)
+    return behind
 
 
 def patch_profile(values: Profile, patch: Patch) -> FloatArray:
@@ -141,15 +157,18 @@ def _paint_flow_voids(rng: np.random.Generator, canvas: Canvas, patch: Patch, fl
     canvas.fill(patch.where(fluid & behind & (wave > rng.uniform(0.5, 1.4))), Tissue.VESSEL_DARK)
 
 
-def _paint_cauda(rng: np.random.Generator, canvas: Canvas, patch: Patch, place: Mask, centre: FloatArray) -> None:
-    """The cauda equina: strands of nerve roots that lie at the back of the sac."""
+def _paint_cauda(rng: np.random.Generator, canvas: Canvas, patch: Patch, place: Mask, course: tuple[FloatArray, float]) -> None:
+    """The cauda equina: strands of nerve roots that lie at the back of the sac, densely below the cord, then fewer."""
     if rng.random() > 0.92:
         return
+    centre, conus = course
     back = rng.uniform(0, 3.5)
     bundle = ((patch.u - centre - back) / rng.uniform(2.8, 6)) ** 2 + (patch.v / rng.uniform(5, 10)) ** 2 < 1
     wave = canvas.noise(rng, 22.0).reshape(-1)[patch.index]
     strands = np.cos(patch.u * rng.uniform(1, 2.2) + wave) * np.cos(patch.v * rng.uniform(0.7, 1.6) - wave)
-    canvas.fill(patch.where(place & bundle & (strands > rng.uniform(-0.2, 0.6))), Tissue.NERVE_ROOT)
+    sparse = rng.uniform(-0.2, 0.6)
+    dense = np.interp(patch.w - conus, (-20, 10, rng.uniform(40, 140)), (sparse, sparse - rng.uniform(0, 1.2), sparse))
+    canvas.fill(patch.where(place & bundle & (strands > dense)), Tissue.NERVE_ROOT)
 
 
 def paint_vertebral_arteries(rng: np.random.Generator, canvas: Canvas) -> None:

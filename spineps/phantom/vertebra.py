@@ -309,7 +309,7 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         if level.lumbar:
             lateral = half + q.pedicle_width / 2
             base: Point = (c + 0.38 * q.canal_depth, side * (lateral + 0.7), -0.04 * h)
-            thick = 5.9 * k * jitter
+            thick = 6.5 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.34 * q.canal_depth, side * (half + 1.0), -0.16 * h), 4.4 * k * jitter
         else:
@@ -318,14 +318,14 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.86), shape)
         if level.lumbar:
             mammillary = (base[0] + 7.5 * k, side * (abs(base[1]) + 1.5), -0.16 * h)
-            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (6.2 * k, 5 * k, 7.4 * k)))
+            distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (6.8 * k, 5.6 * k, 7.8 * k)))
         cut = joint.height_above(parts.patch, site.centre, side) + np.float32(joint.gap_mm / 2)
         parts.add(np.maximum(distance, cut), _SUPERIOR[side], 0.25)
     if site.below is not None:
         joint = site.below
         shape, off = facet_shape(joint)
         if level.lumbar:
-            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 6.3 * k * jitter
+            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 6.7 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.5 * q.canal_depth + 2.5, side * (joint.v - 1.5), 0.22 * h), 4.2 * k * jitter
         else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spineps.config import InstanceConfig
 from spineps.errors import Finding
 from spineps.geometry import Box, Geometry, resample
-from spineps.inference.protocols import InstancePredictor
+from spineps.inference.protocols import InstancePredictor, SpacedInstancePredictor
 from spineps.stages.components import around
 from spineps.stages.corpora import Corpus, find_corpora
 from spineps.stages.cutouts import Progress, instance_grid, predict_cutouts
@@ -63,6 +63,8 @@ def find_instances(
         The network; the mask is sampled at its spacing, the result sampled back.
     """
     config = config or InstanceConfig()
+    if isinstance(predictor, SpacedInstancePredictor):
+        predictor = predictor.adapted(semantic.geometry.spacing_mm)
     labels = np.zeros(semantic.geometry.shape, np.uint8)
     box = Box.around(semantic.labels > 0)
     if box is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -15,17 +16,24 @@ from spineps.labels import Scheme
 from spineps.stages.preprocess import Prepared, normalise
 from spineps.volume import LabelMap
 
+ScoreObserver = Callable[[FloatArray, Geometry], None]
 MARGIN_VOX: Final = 2
 """Model voxels around the labelled ones within which probabilities are brought back to the input's grid."""
 
 
 def predict_semantic(
-    prepared: Prepared, predictor: SemanticPredictor, config: SemanticConfig | None = None, *, progress: Progress | None = None
+    prepared: Prepared,
+    predictor: SemanticPredictor,
+    config: SemanticConfig | None = None,
+    *,
+    progress: Progress | None = None,
+    on_scores: ScoreObserver | None = None,
 ) -> LabelMap:
     """Label every voxel of the scan.
 
     The image is normalised, sampled linearly at the predictor's spacing and predicted tile by tile; the probabilities, not
-    the labels, are interpolated back to the grid of the scan, where the most probable label wins.
+    the labels, are interpolated back to the grid of the scan, where the most probable label wins. ``on_scores`` is told the
+    probabilities, shape (C, P, I, R), and their grid; who keeps them copies them.
 
     Returns
     -------
@@ -45,6 +53,8 @@ def predict_semantic(
     labels = np.zeros(prepared.full.shape, np.uint8)
     inner = most_probable(scores, grid, prepared.geometry, predictor.labels)
     labels[prepared.box.slices] = inner
+    if on_scores is not None:
+        on_scores(scores, grid)
     return LabelMap(labels, prepared.full, Scheme.SEMANTIC)
 
 

@@ -19,7 +19,6 @@ from spineps.config import ComputeConfig
 from spineps.inference.engine import channels_last, choose_engine, thread_count
 from spineps.io import atomic
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
-from spineps.training.losses import cross_entropy_and_dice, dice_counts
 from spineps.training.stream import Stream, fill_pool, load_volume
 from spineps.training.tasks import TASKS, Sample, Task
 from spineps.zoo.card import Kind, ModelCard
@@ -162,7 +161,7 @@ class Trainer:
                 logits, target = self.task.loss_at_half(self.network, image, target, self.step % 2)
             else:
                 logits = self.network(image)
-        loss = cross_entropy_and_dice(logits, target)
+        loss = self.task.loss(logits, target)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
@@ -179,7 +178,7 @@ class Trainer:
             image, target = (t.to(self.engine.device) for t in self.task.batch(sample))
             with torch.autocast(self.engine.device.type, torch.bfloat16, enabled=self.engine.dtype == torch.bfloat16):
                 logits = self.average(image.contiguous(memory_format=torch.channels_last_3d))
-            found = dice_counts(logits.float(), target)
+            found = self.task.counts(logits.float(), target)
             counts = found if counts is None else counts + found
         if counts is None:
             return ()
@@ -251,7 +250,7 @@ class Trainer:
             "warm_start": self.config.warm_start.name if self.config.warm_start else None,
             "validation_seeds": [VALIDATION_SEED, VALIDATION_SEED + VALIDATION_VOLUMES - 1],
             "validation_dice": {
-                str(label): round(d, 4) for label, d in zip(self.task.labels()[1:], dice, strict=True) if not math.isnan(d)
+                str(label): round(d, 4) for label, d in zip(self.task.scored(), dice, strict=True) if not math.isnan(d)
             },
         }
 

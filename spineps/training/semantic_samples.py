@@ -25,11 +25,11 @@ CLIP_QUANTILES: Final = (0.005, 0.995)
 """Intensities are clipped to these quantiles before they are standardised, in training and inference alike."""
 
 _CONTRASTS: Final = (Contrast.T2W, Contrast.WATER, Contrast.STIR, Contrast.T1W, Contrast.RANDOM)
-_CONTRAST_SHARE: Final = (0.65, 0.065, 0.065, 0.12, 0.10)
+_CONTRAST_SHARE: Final = (0.54, 0.09, 0.10, 0.15, 0.12)
 _ANYWHERE: Final = 0.25
 """Share of patches whose centre lies anywhere: a network that sees only the spine finds spines everywhere."""
 _CENTRE_SIGMA_MM: Final = (14.0, 12.0, 6.0)
-_TILT: Final = Tilt(sigma=(4.0, 4.0, 9.0), limit=(15.0, 15.0, 28.0), uniform=0.2)
+_TILT: Final = Tilt(sigma=(7.0, 5.0, 12.0), limit=(26.0, 18.0, 36.0), uniform=0.3)
 _LOG_SCALE: Final = (0.12, 0.07)
 _SEARCH_STRIDE: Final = (8, 8, 4)
 _ELASTIC: Final = ((30.0, 2.0), (12.0, 0.45))

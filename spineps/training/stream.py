@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from spineps.errors import ErrorCode, ResourceError, UsageError
 from spineps.geometry import Shape
 from spineps.training.instance_samples import INSTANCE_CUTOUT, INSTANCE_SHIFT_MM, INSTANCE_SPACING_MM, draw_instance_sample
+from spineps.training.labeling_samples import LABELING_PATCH, LABELING_SHIFT_MM, LABELING_SPACING_MM, draw_labeling_sample
 from spineps.training.pool import (
     FIRST_TRAINING_SEED,
     HELD_OUT_SEEDS,
@@ -47,6 +48,9 @@ __all__ = [
     "INSTANCE_CUTOUT",
     "INSTANCE_SHIFT_MM",
     "INSTANCE_SPACING_MM",
+    "LABELING_PATCH",
+    "LABELING_SHIFT_MM",
+    "LABELING_SPACING_MM",
     "SEMANTIC_PATCH",
     "SEMANTIC_SPACING_MM",
     "Stream",
@@ -54,9 +58,11 @@ __all__ = [
     "Volume",
     "build_volume",
     "draw_instance_sample",
+    "draw_labeling_sample",
     "draw_semantic_sample",
     "fill_pool",
     "instance_stream",
+    "labeling_stream",
     "load_volume",
     "semantic_stream",
 ]
@@ -115,6 +121,11 @@ def semantic_stream(
 def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
     """Stream of label cutouts and their vertebrae; see :func:`draw_instance_sample`."""
     return Stream(StreamConfig(pool_dir, seed, workers), draw_instance_sample, state=state)
+
+
+def labeling_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
+    """Stream of cutouts around vertebrae and their levels; see :func:`draw_labeling_sample`."""
+    return Stream(StreamConfig(pool_dir, seed, workers), draw_labeling_sample, state=state)
 
 
 def next_volume(config: StreamConfig, state: dict[str, Any] | None = None) -> int:

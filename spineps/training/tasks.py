@@ -1,4 +1,4 @@
-"""What differs between training the semantic and the instance network."""
+"""What differs between the trainings of the networks."""
 
 from __future__ import annotations
 
@@ -10,31 +10,46 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 
 from spineps.geometry import Shape, Spacing
-from spineps.networks.classes import INSTANCE_CHANNELS, SEMANTIC_CLASSES, one_hot_groups
+from spineps.labeling.cutouts import LEVELS
+from spineps.labeling.naming import INSTANCE_OF
+from spineps.networks import BundledNetwork
+from spineps.networks.classes import INSTANCE_CHANNELS, LEVEL_CHANNELS, SEMANTIC_CLASSES, level_channels, one_hot_groups
+from spineps.networks.levels import LevelNet
 from spineps.networks.unet import InstanceUNet, SemanticUNet
+from spineps.training.losses import cross_entropy_and_dice, dice_counts
 from spineps.training.stream import (
     INSTANCE_CUTOUT,
     INSTANCE_SHIFT_MM,
     INSTANCE_SPACING_MM,
+    LABELING_PATCH,
+    LABELING_SHIFT_MM,
+    LABELING_SPACING_MM,
     SEMANTIC_PATCH,
     SEMANTIC_SPACING_MM,
     Stream,
     Volume,
     draw_instance_sample,
+    draw_labeling_sample,
     draw_semantic_sample,
     instance_stream,
+    labeling_stream,
     semantic_stream,
 )
 from spineps.zoo.card import Kind
 
 Sample = tuple[NDArray[Any], NDArray[np.uint8]]
 VERSION: Final = "1"
+REGION_WEIGHT: Final = 0.3
+"""Weight of the labeling network's opinions on region and visibility beside that on the level."""
+NEIGHBOUR_SHARE: Final = 0.1
+"""Share of the target that the neighbours of a level get: a level off is less wrong than ten."""
 
 
 class Task(ABC):
-    """One of the two trainings."""
+    """One of the trainings."""
 
     kind: Kind
     spacing_mm: Spacing
@@ -43,7 +58,7 @@ class Task(ABC):
     learning_rate: float
 
     @abstractmethod
-    def network(self) -> SemanticUNet | InstanceUNet:
+    def network(self) -> BundledNetwork:
         """Make the network with fresh weights."""
 
     @abstractmethod
@@ -65,6 +80,18 @@ class Task(ABC):
     @abstractmethod
     def labels(self) -> tuple[int, ...]:
         """Ids of the output channels, for the card."""
+
+    def scored(self) -> tuple[int, ...]:
+        """Ids of the classes that the validation scores: all but the background."""
+        return self.labels()[1:]
+
+    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """What a step makes smaller."""
+        return cross_entropy_and_dice(logits, target)
+
+    def counts(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Hits and sizes of each class, shape (2, C), for the Dice (the F1 score) of the validation."""
+        return dice_counts(logits, target)
 
     def card_facts(self) -> dict[str, Any]:
         """Fields of the model card that follow from the task."""
@@ -150,4 +177,74 @@ class InstanceTask(Task):
         return 0, 1, 2, 3
 
 
-TASKS: Final[dict[Kind, type[Task]]] = {Kind.SEMANTIC: SemanticTask, Kind.INSTANCE: InstanceTask}
+class LabelingTask(Task):
+    """Levels from cutouts of painted and corrupted phantoms."""
+
+    kind = Kind.LABELING
+    spacing_mm = LABELING_SPACING_MM
+    patch_size = LABELING_PATCH
+    shift_mm = LABELING_SHIFT_MM
+    learning_rate = 1e-3
+
+    def network(self) -> LevelNet:
+        """Make the network with fresh weights."""
+        return LevelNet(len(LEVELS), LEVEL_CHANNELS)
+
+    def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
+        """Open the stream of cutouts."""
+        return labeling_stream(pool, seed=seed, workers=workers, state=state)
+
+    def draw(self, volume: Volume, rng: np.random.Generator) -> Sample:
+        """Draw cutouts of one phantom."""
+        return draw_labeling_sample(volume, rng)
+
+    def batch(self, sample: Sample) -> tuple[torch.Tensor, torch.Tensor]:
+        """Channels (N, C, P, I, R) of the vertebrae of a sample; target (N, 3): level, region, whole."""
+        cutouts, target = sample
+        channels = [level_channels(c[0].astype(np.float32), c[1].astype(np.uint8)) for c in cutouts]
+        return torch.from_numpy(np.stack(channels)), torch.from_numpy(target.astype(np.int64))
+
+    def loss_at_half(self, network: nn.Module, image: torch.Tensor, target: torch.Tensor, offset: int) -> tuple[Any, Any]:
+        """Logits at full resolution: this network has no coarse head."""
+        del offset
+        return network(image), target
+
+    def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of the level, which near misses soften, of the region and of being whole."""
+        levels, regions, whole = self._parts(logits.float())
+        near = functional.cross_entropy(levels, self._softened(target[:, 0], levels))
+        others = functional.cross_entropy(regions, target[:, 1]) + functional.cross_entropy(whole, target[:, 2])
+        return near + REGION_WEIGHT * others
+
+    def counts(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Hits and sizes of each level, under an empty background class."""
+        levels = self._parts(logits.float())[0]
+        ahead = functional.pad(levels, (1, 0), value=float("-inf"))
+        return dice_counts(ahead, target[:, 0] + 1)
+
+    def labels(self) -> tuple[int, ...]:
+        """Instance ids of the levels."""
+        return tuple(INSTANCE_OF[name] for name in LEVELS)
+
+    def scored(self) -> tuple[int, ...]:
+        """All of them: none is background."""
+        return self.labels()
+
+    def _parts(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        count = len(LEVELS)
+        return logits[:, :count], logits[:, count:-2], logits[:, -2:]
+
+    def _softened(self, target: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Most of the weight on the level, the rest on its neighbours in the list."""
+        one_hot = functional.one_hot(target, like.shape[1]).to(like.dtype)
+        above, below = one_hot.roll(1, dims=1), one_hot.roll(-1, dims=1)
+        above[:, 0], below[:, -1] = 0, 0
+        mixed = (1 - NEIGHBOUR_SHARE) * one_hot + NEIGHBOUR_SHARE / 2 * (above + below)
+        return mixed / mixed.sum(dim=1, keepdim=True)
+
+
+TASKS: Final[dict[Kind, type[Task]]] = {
+    Kind.SEMANTIC: SemanticTask,
+    Kind.INSTANCE: InstanceTask,
+    Kind.LABELING: LabelingTask,
+}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from spineps.zoo.elsewhere import InstanceModel, LabelingModel, NnunetModel
+from spineps.zoo.kind import Kind
 
-class Kind(str, Enum):
-    """The phase that a model serves."""
-
-    SEMANTIC = "semantic"
-    INSTANCE = "instance"
+__all__ = ["Golden", "Kind", "ModelCard"]
 
 
 class Golden(BaseModel):
@@ -31,7 +28,9 @@ class Golden(BaseModel):
 class ModelCard(BaseModel):
     """Everything that is needed to run a model, and everything that is known of its making.
 
-    Spacings and sizes are along (P, I, R); spacings in mm, sizes in voxels.
+    Spacings and sizes are along (P, I, R); spacings in mm, sizes in voxels. ``elsewhere`` is set for a model that was not made
+    by this package and says how it is run. ``temperature`` is what logits are divided by for calibrated probabilities; 1 where
+    nobody found it (``bench/calibration.py`` does).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +46,8 @@ class ModelCard(BaseModel):
     labels: tuple[int, ...]
     step_size: float = 0.5
     mirror: bool = False
+    temperature: float = Field(default=1.0, gt=0)
     weights_sha256: str
     golden: Golden
     training: dict[str, Any] = Field(default_factory=dict)
+    elsewhere: NnunetModel | InstanceModel | LabelingModel | None = Field(default=None, discriminator="form")

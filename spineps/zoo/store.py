@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
 from spineps.errors import ErrorCode, ModelError
 from spineps.zoo.card import Kind, ModelCard
+from spineps.zoo.places import CARD, bundled_folder
 
 if TYPE_CHECKING:
-    from spineps.networks import BundledNetwork
+    import torch
 
-CARD: Final = "card.json"
+    from spineps.networks import BundledNetwork
+    from spineps.networks.published import PublishedNetwork
+
+__all__ = ["CARD", "WEIGHTS", "Model", "bundled_folder", "is_bundled", "load_model", "read_card"]
+
 WEIGHTS: Final = "weights.safetensors"
 _REINSTALL: Final = "Reinstall spineps, or give another model folder."
 
@@ -26,24 +30,15 @@ class Model:
     """A network with its card, in fp32 on the CPU, ready for an engine."""
 
     card: ModelCard
-    network: BundledNetwork
+    network: BundledNetwork | PublishedNetwork
 
 
-def bundled_folder(kind: Kind) -> Path:
-    """Folder of the model of that kind that travels with the package.
-
-    Raises
-    ------
-    ModelError
-        MODEL_MISSING where the installation lacks it.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "models" / kind.value, package.parent / "models" / kind.value):
-        if (folder / CARD).is_file():
-            return folder
-    raise ModelError(
-        ErrorCode.MODEL_MISSING, f"the bundled {kind.value} model is not in this installation.", remedy="Reinstall spineps."
-    )
+def is_bundled(kind: Kind) -> bool:
+    """Tell whether a model of that kind travels with the package."""
+    try:
+        return bundled_folder(kind).is_dir()
+    except ModelError:
+        return False
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -55,14 +50,14 @@ def read_card(folder: Path) -> ModelCard:
         MODEL_MISSING without a card, MODEL_CORRUPT where it is not one.
     """
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
+        data = (folder / CARD).read_bytes()
     except OSError as error:
         raise ModelError(
             ErrorCode.MODEL_MISSING, f"the model folder {folder.name} has no readable {CARD}.", remedy=_REINSTALL
         ) from error
     try:
-        return ModelCard.model_validate(json.loads(text))
-    except (json.JSONDecodeError, ValidationError) as error:
+        return ModelCard.model_validate(json.loads(data))
+    except (ValueError, RecursionError) as error:  # no text, no JSON, no card; or nested deeper than any card
         raise ModelError(
             ErrorCode.MODEL_CORRUPT, f"the card of model {folder.name} is not a valid model card.", remedy=_REINSTALL
         ) from error
@@ -76,35 +71,62 @@ def load_model(folder: Path) -> Model:
     ModelError
         MODEL_MISSING or MODEL_CORRUPT.
     """
+    from spineps.zoo.golden import holds
+
+    card = read_card(folder)
+    network = _network(card, _read_weights(card, folder))
+    if not holds(network, network.input_channels, card.golden):
+        raise _corrupt(card, "its output for the golden input is not the one on its card")
+    return Model(card, network)
+
+
+def _read_weights(card: ModelCard, folder: Path) -> dict[str, torch.Tensor]:
+    """Tensors of the recorded hash, in fp32 and finite."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from spineps.networks import BUNDLED_NETWORKS
-    from spineps.zoo.golden import holds
-
-    card = read_card(folder)
     try:
         data = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise ModelError(ErrorCode.MODEL_MISSING, f"model {card.name} has no readable {WEIGHTS}.", remedy=_REINSTALL) from error
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise _corrupt(card, "its weights do not have the hash on its card")
-    network_class = BUNDLED_NETWORKS.get(card.network)
-    if network_class is None:
-        raise _corrupt(card, f"its network {card.network!r} is not one of {sorted(BUNDLED_NETWORKS)}")
     try:
-        network = network_class(**card.network_settings)
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
-        network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, TypeError) as error:
-        raise _corrupt(card, "its weights do not fit its network") from error
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise _corrupt(card, "its weights are no safetensors") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise _corrupt(card, "its weights hold values that are not finite")
+    return tensors
+
+
+def _network(card: ModelCard, tensors: dict[str, torch.Tensor]) -> BundledNetwork | PublishedNetwork:
+    """The network that a card names, with exactly the tensors that it has."""
+    from spineps.networks.tensors import tensor_names
+
+    network_class = _network_class(card)
+    if network_class is None:
+        raise _corrupt(card, f"its network {card.network!r} is not one that this version knows")
+    try:
+        network = network_class(**card.network_settings)
+        if tensor_names(network) != set(tensors):
+            raise _corrupt(card, "its weights are not those of its network")
+        network.load_state_dict(tensors, strict=False)  # nnU-Net's modules know a tensor by several names; it is stored once
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, AssertionError) as error:
+        raise _corrupt(card, "its weights do not fit its network") from error
     network.eval()
-    if not holds(network, network.input_channels, card.golden):
-        raise _corrupt(card, "its output for the golden input is not the one on its card")
-    return Model(card, network)
+    return network
+
+
+def _network_class(card: ModelCard) -> Callable[..., BundledNetwork | PublishedNetwork] | None:
+    from spineps.networks import BUNDLED_NETWORKS
+
+    if card.elsewhere is None:
+        return BUNDLED_NETWORKS.get(card.network)
+    from spineps.networks.published import PUBLISHED_NETWORKS
+
+    return PUBLISHED_NETWORKS.get(card.network)
 
 
 def _corrupt(card: ModelCard, why: str) -> ModelError:

@@ -62,7 +62,7 @@ def test_two_methods_and_all_files(cohort, capsys):
         f"{t}.{s}" for t in ("table2", "table3", "table5_ours", "wilcoxon", "comparison") for s in ("md", "tex", "tsv")
     } <= names
     assert {"scores.tsv", "differences.tsv", "plots/global_DSC.png", "cases/ours/2.json"} <= names
-    assert "http" not in (out / "report.html").read_text(encoding="utf-8")
+    assert "://" not in (out / "report.html").read_text(encoding="utf-8")
     lines = (out / "scores.tsv").read_text(encoding="utf-8").splitlines()
     assert "baseline\t2\tinstance\tall\tvertebra\tRQ\t0.8571428571428571\t" in lines
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spineps.config import Labeling, LabelingConfig, PipelineConfig
 from spineps.geometry import PIR, Reorientation, extract, resample
 from spineps.io.nifti import read_labels
 from spineps.labels import Scheme, Structure
@@ -104,7 +105,8 @@ def test_the_same_masks_as_ever():
     box = spine.body_box(3)
     labels[box.start[0] + 4 : box.stop[0] - 4, box.stop[1] - 2 : box.stop[1] + 12, 7:11] = Structure.CORPUS
     labels[::7, ::5, ::3] = 0
-    result = segment_instances(LabelMap(labels, spine.semantic.geometry, Scheme.SEMANTIC), Models(None, Oracle(spine)))
+    mask, models = LabelMap(labels, spine.semantic.geometry, Scheme.SEMANTIC), Models(None, Oracle(spine))
+    result = segment_instances(mask, models, PipelineConfig(labeling=LabelingConfig(method=Labeling.NONE)))
     digests = [
         hashlib.sha256(np.ascontiguousarray(m.labels).tobytes()).hexdigest()[:16] for m in (result.semantic, result.instance)
     ]

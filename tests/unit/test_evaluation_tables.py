@@ -196,7 +196,9 @@ def test_plots_and_page_stand_alone(results):
     assert all(p.png.startswith(b"\x89PNG") for p in pictures)
     page = render_page("A <b>", ["x & y"], [table_2(results)], pictures, ["remark"])
     assert "A &lt;b&gt;" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "default-src 'none'" in page
     assert "<script" not in page
     assert page.count("data:image/png;base64,") == len(pictures)
 

@@ -44,6 +44,12 @@ def test_published_names() -> None:
         "sub-X_mod-T2w_seg-vert_msk.nii.gz",
         "sub-X_mod-T2w_seg-spine_ctd.json",
         "sub-X_mod-T2w_seg-spine_snp.png",
+        "sub-X_mod-T2w_measures.tsv",
+        "sub-X_mod-T2w_measures.json",
+        "sub-X_mod-T2w_levels.tsv",
+        "sub-X_mod-T2w_seg-spine_poi.json",
+        "sub-X_mod-T2w_seg-vb_ctd.json",
+        "sub-X_mod-T2w_report.html",
         "sub-X_mod-T2w_run.json",
     )
 
@@ -99,7 +105,7 @@ def test_every_file_name_gives_a_prefix_or_a_named_error(name: str) -> None:
         return
     else:
         assert all("/" not in file and file.isprintable() for file in names.all())
-        assert len(set(names.all())) == 5
+        assert len(set(names.all())) == len(names.all())
 
 
 def test_folders(tmp_path: Path) -> None:

@@ -7,17 +7,20 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from spineps.config import PipelineConfig, PostprocessConfig, PreprocessConfig
+from spineps.config import Ambiguous, Labeling, LabelingConfig, PipelineConfig, PostprocessConfig, PreprocessConfig
 from spineps.errors import ErrorCode, FindingCode, InputError, NoSpineError
 from spineps.geometry import PIR, Geometry, Reorientation
 from spineps.labels import SEGMENTED, Scheme, Structure
 from spineps.pipeline import Models, segment_instances, segment_scan
-from spineps.volume import LabelMap, Scan, Source
+from spineps.volume import LabelMap, LevelStatus, Scan, Source
 from tests.spines import Oracle, dices, make_spine
 
 LABELS = np.array([0, *sorted(SEGMENTED)], np.uint8)
 LARGEST = Structure.SACRUM
 ORIENTATIONS = [axes for order in permutations((("L", "R"), ("P", "A"), ("I", "S"))) for axes in product(*order)]
+
+
+NUMBERED = PipelineConfig(labeling=LabelingConfig(Labeling.NONE))
 
 
 class Reader:
@@ -27,6 +30,7 @@ class Reader:
     patch_size = (64, 128, 32)
     step_share = 0.5
     mirror = False
+    temperature = 1.0
     labels = LABELS
 
     def __call__(self, patches):
@@ -52,7 +56,7 @@ def _scan(spine):
 
 
 def test_instances_of_a_label_map(spine, models):
-    result = segment_instances(spine.semantic, models)
+    result = segment_instances(spine.semantic, models, NUMBERED)
     assert min(dices(spine.truth, result.instance.labels)) == 1
     assert [v.label for v in result.vertebrae] == [2, 3, 4, 5]
     assert result.scan is None
@@ -65,15 +69,15 @@ def test_a_scan_goes_through_both_phases(spine, models):
     seen = []
     config = PipelineConfig(preprocess=PreprocessConfig(crop=False))
     result = segment_scan(_scan(spine), models, config, on_stage=lambda name, _: seen.append(name))
-    assert seen == ["preprocess", "semantic", "clean", "instance", "postprocess"]
-    assert [v.label for v in result.vertebrae] == [2, 3, 4, 5]
-    assert min(dices(spine.truth, result.instance.labels)) > 0.98
+    assert seen == ["preprocess", "semantic", "first phase", "clean", "instance", "postprocess", "labeling"]
+    assert len(result.vertebrae) == 4
+    assert min(dices(spine.truth, result.instance.labels, result.vertebrae[0].label)) > 0.98
     assert result.scan is not None
 
 
 def test_the_record_of_a_run(spine, models):
     record = segment_scan(_scan(spine), models, PipelineConfig(preprocess=PreprocessConfig(crop=False))).provenance
-    assert set(record["seconds"]) == {"preprocess", "semantic", "clean", "instance", "postprocess", "measure"}
+    assert set(record["seconds"]) == {"preprocess", "semantic", "clean", "instance", "postprocess", "labeling", "measure"}
     assert record["input_sha256"] == "ab" * 32
     assert record["models"] == {"instance": "oracle"}
     assert record["settings_sha256"] == PipelineConfig(preprocess=PreprocessConfig(crop=False)).sha256()
@@ -108,7 +112,38 @@ def test_findings_travel_with_the_result(spine, models):
     labels[0:3, 0:3, 0:3] = Structure.DISC
     labels[40:44, 0:4, 0:4] = 333
     result = segment_instances(LabelMap(labels, spine.semantic.geometry, Scheme.SEMANTIC), models)
-    assert [f.code for f in result.findings] == [FindingCode.LABELS_IGNORED, FindingCode.STRAY_REMOVED]
+    codes = [f.code for f in result.findings]
+    assert codes[:2] == [FindingCode.LABELS_IGNORED, FindingCode.STRAY_REMOVED]
+
+
+def test_vertebrae_above_a_sacrum_get_lumbar_names(spine, models):
+    result = segment_instances(spine.semantic, models)
+    ids = [v.label for v in result.vertebrae]
+    assert [v.name for v in result.vertebrae] == list(result.levels.best) == list(result.levels.names.values())
+    assert ids == list(result.levels.names) == list(range(ids[0], ids[0] + 4))
+    assert result.levels.best[-1] in ("L4", "L5", "L6")
+    assert min(dices(spine.truth, result.instance.labels, ids[0])) == 1
+    assert {int(i) - 100 for i in np.unique(result.instance.labels) if 100 < i < 200} == set(ids)
+    assert {int(i) - 200 for i in np.unique(result.instance.labels) if i > 200} == {ids[0] - 1, *ids}
+    numbered = segment_instances(spine.semantic, models, NUMBERED)
+    assert numbered.levels.status is LevelStatus.NUMBERED
+    assert [v.label for v in numbered.vertebrae] == [2, 3, 4, 5]
+
+
+def test_an_uncertain_scan_can_be_numbered_or_fail(models):
+    one = make_spine(1, sacrum=False)
+    networks = Models(None, Oracle(one))
+    kept = segment_instances(one.semantic, networks)
+    assert kept.levels.status is LevelStatus.AMBIGUOUS
+    assert kept.levels.runner_up
+    assert FindingCode.AMBIGUOUS_LEVELS in [f.code for f in kept.findings]
+    config = PipelineConfig(labeling=LabelingConfig(ambiguous=Ambiguous.NUMBER))
+    counted = segment_instances(one.semantic, networks, config)
+    assert counted.levels.status is LevelStatus.NUMBERED
+    assert [v.label for v in counted.vertebrae] == list(counted.levels.posteriors) == [2]
+    with pytest.raises(NoSpineError) as caught:
+        segment_instances(one.semantic, networks, PipelineConfig(labeling=LabelingConfig(ambiguous=Ambiguous.FAIL)))
+    assert caught.value.code is ErrorCode.LEVELS_AMBIGUOUS
 
 
 def test_raw_masks_on_request(spine, models):
@@ -120,7 +155,7 @@ def test_raw_masks_on_request(spine, models):
 
 def test_one_vertebra_and_the_sacrum_alone(models):
     one = make_spine(1)
-    assert [v.label for v in segment_instances(one.semantic, Models(None, Oracle(one))).vertebrae] == [2]
+    assert [v.label for v in segment_instances(one.semantic, Models(None, Oracle(one)), NUMBERED).vertebrae] == [2]
     labels = np.where(one.labels() == Structure.SACRUM, one.labels(), 0).astype(np.uint8)
     result = segment_instances(one.edited(labels), models)
     assert result.vertebrae == ()

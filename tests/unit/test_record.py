@@ -1,4 +1,4 @@
-"""Saving: five files or none, a record that proves them, the same bytes for the same result, and nobody's name inside."""
+"""Saving: nine files or none, a record that proves them, the same bytes for the same result, and nobody's name inside."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from spineps.volume import LabelMap, Scan
 from tests.unit.handmade import SHA, listing, made_result
 
 
-def test_five_files_and_nothing_else(tmp_path: Path) -> None:
+def test_nine_files_and_nothing_else(tmp_path: Path) -> None:
     saved = save(made_result(prefix="sub-X_mod-T2w"), tmp_path / "new" / "folder")
     assert saved.record == tmp_path / "new" / "folder" / "sub-X_mod-T2w_run.json"
-    assert len(listing(saved.record.parent)) == 5
+    assert len(listing(saved.record.parent)) == 9
     assert all(path.is_file() for path in (saved.semantic, saved.instance, saved.centroids, saved.snapshot))
 
 
@@ -69,9 +69,9 @@ def test_record_says_what_was_done(tmp_path: Path) -> None:
 def test_record_holds_the_hash_of_every_file(tmp_path: Path) -> None:
     saved = save(made_result(), tmp_path)
     hashes = json.loads(saved.record.read_text())["outputs"]
-    for role in ("semantic", "instance", "centroids", "snapshot"):
+    for role in ("semantic", "instance", "centroids", "snapshot", "page"):
         assert hashes[role] == hashlib.sha256(getattr(saved, role).read_bytes()).hexdigest()
-    assert len(hashes) == 4
+    assert len(hashes) == 8
 
 
 def test_same_result_same_bytes(tmp_path: Path) -> None:

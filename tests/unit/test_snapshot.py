@@ -12,9 +12,9 @@ from PIL import Image
 
 from spineps.geometry import Axes
 from spineps.labels import Structure
-from spineps.outputs.colours import STRUCTURE_COLOURS, instance_table, vertebra_colours
-from spineps.outputs.planes import SpineViews
 from spineps.outputs.snapshot import snapshot_png
+from spineps.page.colours import STRUCTURE_COLOURS, instance_table, vertebra_colours
+from spineps.page.planes import SpineViews
 from tests.unit.handmade import made_result
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from spineps.config import ComputeConfig
 from spineps.errors import ModelError
 from spineps.networks.unet import InstanceUNet
+from spineps.training import loop
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
+from spineps.training.loop import TrainConfig, train
 from spineps.training.losses import IGNORE, cross_entropy_and_dice, dice_counts
+from spineps.zoo.card import Kind
+from spineps.zoo.store import load_model
 
 
 def test_the_loss_falls_towards_the_truth_and_ignores_what_it_must():
@@ -77,3 +84,17 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
         read_checkpoint(
             path, network=network, average=copy.deepcopy(network), optimizer=torch.optim.AdamW(network.parameters())
         )
+
+
+def test_a_training_ends_with_a_model_and_one_resumed_after_its_end_still_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "VALIDATION_VOLUMES", 1)
+    config = TrainConfig(Kind.INSTANCE, tmp_path, hours=1 / 3600, compute=ComputeConfig(threads=1))
+    lines = []
+    card = train(config, lines.append)
+    again = train(replace(config, resume=True), lines.append)
+    assert card == again
+    assert card.training["steps"] >= 1
+    assert load_model(tmp_path / "model").card == card
+    assert any(line.startswith("resumed at step") for line in lines)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert entries[0]["dice"] == entries[-1]["dice"]

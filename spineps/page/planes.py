@@ -12,6 +12,9 @@ from spineps.geometry import PIR, FloatArray, Geometry, Matrix, Reorientation
 from spineps.labels import CANAL_AND_CORD, DISC_OFFSET, SACRUM_INSTANCE, is_vertebra, lookup
 from spineps.volume import Result
 
+SAGITTAL_MARGIN_MM: Final = 45.0
+"""Room in front of and behind the spine in sagittal pictures."""
+CORONAL_WIDTH_MM: Final = 90.0
 CANAL_STEP_MM: Final = 15.0
 """Beyond the vertebrae the curve follows the spinal canal, with a point this often."""
 
@@ -44,6 +47,8 @@ class Plane:
         Labels of the nearest voxels.
     row_mm, column_mm : float
         Size of a pixel.
+    first_column : int
+        Column of the uncropped plane that the first one is.
     """
 
     image: FloatArray | None
@@ -51,6 +56,7 @@ class Plane:
     instance: NDArray[Any]
     row_mm: float
     column_mm: float
+    first_column: int = 0
 
     @property
     def height_mm(self) -> float:
@@ -75,20 +81,28 @@ class SpineViews:
     def __init__(self, result: Result) -> None:
         turn = Reorientation.between(result.instance.geometry.axes, PIR)
         self.geometry = turn.apply_geometry(result.instance.geometry)
-        self._semantic = _turned(result.semantic.labels, turn)
-        self._instance = _turned(result.instance.labels, turn)
-        self._image = None if result.scan is None else _turned(result.scan.image, turn)
-        self.curve = _curve(result, self.geometry, self._semantic)
+        self.semantic = _turned(result.semantic.labels, turn)
+        self.instance = _turned(result.instance.labels, turn)
+        self.image = None if result.scan is None else _turned(result.scan.image, turn)
+        self.curve = _curve(result, self.geometry, self.semantic)
 
-    def sagittal(self, *, margin_mm: float) -> Plane:
-        """Plane through the middle of the vertebrae, anterior to the left; cropped to the spine with a margin."""
-        semantic = _sagittal_nearest(self._semantic, self.curve.r_of_i)
-        columns = _span(np.any(semantic, axis=0), round(margin_mm / self.geometry.spacing_mm[0]))
-        rows = slice(None)
-        image = None if self._image is None else _sagittal_linear(self._image, self.curve.r_of_i)[rows, columns]
-        instance = _sagittal_nearest(self._instance, self.curve.r_of_i)
+    def sagittal(self, *, margin_mm: float, right_mm: float = 0.0) -> Plane:
+        """Plane along the spine, anterior to the left; cropped to the spine with a margin.
+
+        Parameters
+        ----------
+        margin_mm : float
+            Left around what the plane through the middle of the vertebrae shows of the spine.
+        right_mm : float
+            How far to the patient's right of the middle the plane lies. The crop is the same for all.
+        """
+        middle = _sagittal_nearest(self.semantic, self.curve.r_of_i)
+        columns = _span(np.any(middle, axis=0), round(margin_mm / self.geometry.spacing_mm[0]))
+        r_of_i = np.clip(self.curve.r_of_i + right_mm / self.geometry.spacing_mm[2], 0, self.geometry.shape[2] - 1)
+        image = None if self.image is None else _sagittal_linear(self.image, r_of_i)[:, columns]
+        semantic, instance = (_sagittal_nearest(mask, r_of_i)[:, columns] for mask in (self.semantic, self.instance))
         p_mm, i_mm, _ = self.geometry.spacing_mm
-        return Plane(image, semantic[rows, columns], instance[rows, columns], i_mm, p_mm)
+        return Plane(image, semantic, instance, i_mm, p_mm, columns.start or 0)
 
     def coronal(self, *, width_mm: float) -> Plane:
         """Plane through the middle of the vertebral bodies, the patient's right to the left, at most ``width_mm`` wide."""
@@ -97,9 +111,9 @@ class SpineViews:
         middle = round(float((self.curve.r_of_i.min() + self.curve.r_of_i.max()) / 2))
         bend = round(float(np.ptp(self.curve.r_of_i) / 2))
         columns = slice(max(0, middle - bend - half), middle + bend + half + 1)
-        image = None if self._image is None else _coronal_linear(self._image, self.curve.p_of_i)[:, columns][:, ::-1]
-        semantic = _coronal_nearest(self._semantic, self.curve.p_of_i)[:, columns][:, ::-1]
-        instance = _coronal_nearest(self._instance, self.curve.p_of_i)[:, columns][:, ::-1]
+        image = None if self.image is None else _coronal_linear(self.image, self.curve.p_of_i)[:, columns][:, ::-1]
+        semantic = _coronal_nearest(self.semantic, self.curve.p_of_i)[:, columns][:, ::-1]
+        instance = _coronal_nearest(self.instance, self.curve.p_of_i)[:, columns][:, ::-1]
         return Plane(image, semantic, instance, i_mm, r_mm)
 
 

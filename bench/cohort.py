@@ -1,0 +1,209 @@
+"""Cohorts at full size: bad scans among good ones, kills, several runs at once, flipped bits, mutated files, a full disk.
+
+    python bench/cohort.py --good 160 --bad 40 --kills 100 --runs 8 --flips 1000 --mutations 10000
+
+Every count can be made smaller; 0 leaves a part out. The scans are phantoms of two to four vertebrae at 2 mm, the models the
+small ones of the tests, the program is the installed command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import cohort_scans
+
+from spineps.errors import ErrorCode, SpinepsError
+from spineps.io.nifti import read_scan
+
+FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--good", type=int, default=16, help="good scans")
+    parser.add_argument("--bad", type=int, default=4, help="bad scans among them")
+    parser.add_argument("--jobs", type=int, default=1, help="workers of a run")
+    parser.add_argument("--kills", type=int, default=3, help="SIGKILLs at random moments")
+    parser.add_argument("--kill-scans", type=int, default=4, help="good scans of the dataset of the kills")
+    parser.add_argument("--runs", type=int, default=2, help="runs at once on one folder")
+    parser.add_argument("--run-scans", type=int, default=6, help="scans of their dataset")
+    parser.add_argument("--full-disk", type=int, default=2, help="good scans of the dataset on a full disk")
+    parser.add_argument("--flips", type=int, default=100, help="one-bit flips of a .nii.gz")
+    parser.add_argument("--mutations", type=int, default=500, help="mutated NIfTI files")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        whole_cohort(folder / "cohort", args)
+        kills(folder / "kills", args)
+        runs_at_once(folder / "runs", args)
+        full_disk(folder / "full", args)
+        flips(folder / "flips", args)
+        mutations(folder / "mutations", args)
+
+
+def spineps(*arguments: str | Path, limit: Callable[[], None] | None = None) -> tuple[subprocess.CompletedProcess[str], float]:
+    command = [sys.executable, "-m", "spineps", *map(str, arguments)]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
+    return done, time.perf_counter() - began
+
+
+def dataset_command(dataset: Path, root: Path, jobs: int) -> tuple[str | Path, ...]:
+    return ("dataset", "-i", dataset, "-o", root, *FLAGS, "--jobs", str(jobs), "-v")
+
+
+def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
+    if not args.good + args.bad:
+        return
+    expected = cohort_scans.make_dataset(folder / "data", good=args.good, bad=args.bad, seed=args.seed)
+    command = dataset_command(folder / "data", folder / "out", args.jobs)
+    first, seconds = spineps(*command)
+    table = [line.split("\t") for line in (folder / "out" / "cohort.tsv").read_text().splitlines()[1:]]
+    codes = {row[3]: None if row[5] == "n/a" else row[5] for row in table}
+    right = sum(codes.get(scan) == (None if code is None else str(code)) for scan, code in expected.items())
+    statuses = Counter(row[4] for row in table)
+    print(f"cohort of {len(expected)}: {dict(statuses)}, {right} with the right code, exit {first.returncode}, {seconds:.0f} s")
+    wrong = {scan: (code, codes.get(scan)) for scan, code in expected.items() if codes.get(scan) != (code and str(code))}
+    print(f"  unlike expected: {wrong}; tracebacks: {first.stderr.count('Traceback')}")
+    before = cohort_scans.tree(folder / "out")
+    second, seconds = spineps(*command)
+    same = cohort_scans.tree(folder / "out") == before
+    print(f"  second run: {second.stderr.count(': done in')} computed, {seconds:.1f} s, tree the same: {same}")
+
+
+def kills(folder: Path, args: argparse.Namespace) -> None:
+    if not args.kills:
+        return
+    dataset, root, rng = folder / "data", folder / "out", random.Random(args.seed)
+    cohort_scans.make_dataset(dataset, good=args.kill_scans, bad=2, seed=args.seed)
+    command = dataset_command(dataset, folder / "whole", args.jobs)
+    _, seconds = spineps(*command)
+    whole, partial, wrong, restarts = cohort_scans.tree(folder / "whole"), 0, 0, 0
+    command = dataset_command(dataset, root, args.jobs)
+    for _ in range(args.kills):
+        program = [sys.executable, "-m", "spineps", *map(str, command)]
+        with subprocess.Popen(program, stderr=subprocess.DEVNULL, start_new_session=True) as run:
+            try:
+                run.wait(rng.uniform(0, seconds * 1.1))
+            except subprocess.TimeoutExpired:
+                os.killpg(run.pid, signal.SIGKILL)
+        left = cohort_scans.tree(root) if root.exists() else {}
+        partial += sum(left[name] != whole.get(name) for name in left if not name.endswith((".partial", "cohort.tsv")))
+        if left == whole:
+            shutil.rmtree(root)
+            restarts += 1
+    spineps(*command)
+    wrong += cohort_scans.tree(root) != whole
+    print(f"{args.kills} SIGKILLs at random moments of {seconds:.0f} s ({restarts} times from the start again):")
+    print(f"  {partial} wrong or partial files under final names, trees unlike the undisturbed one after resuming: {wrong}")
+
+
+def runs_at_once(folder: Path, args: argparse.Namespace) -> None:
+    if not args.runs:
+        return
+    dataset = folder / "data"
+    cohort_scans.make_dataset(dataset, good=args.run_scans, bad=2, seed=args.seed)
+    spineps(*dataset_command(dataset, folder / "serial", args.jobs))
+    command = [sys.executable, "-m", "spineps", *map(str, dataset_command(dataset, folder / "shared", 1))]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(args.runs)]
+    said = [run.communicate()[1] for run in runs]
+    done = Counter(line.split(":")[0] for text in said for line in text.splitlines() if ": done in" in line)
+    same = cohort_scans.tree(folder / "shared") == cohort_scans.tree(folder / "serial")
+    print(
+        f"{args.runs} runs at once, {args.run_scans + 2} scans: {len(done)} good ones done, {sum(done.values())} times in all,"
+    )
+    print(f"  exit codes {sorted(run.returncode for run in runs)}, tree as of one run: {same}")
+
+
+def full_disk(folder: Path, args: argparse.Namespace) -> None:
+    """A limit on the size of files stands for a full disk; then the same without it."""
+    if not args.full_disk:
+        return
+    dataset, root = folder / "data", folder / "out"
+    cohort_scans.make_dataset(dataset, good=args.full_disk, bad=0, seed=args.seed)
+    spineps(*dataset_command(dataset, folder / "whole", args.jobs))
+    codes: Counter[str] = Counter()
+    for size in (0, 300, 1000, 3000, 10_000, 30_000):
+        done, _ = spineps(*dataset_command(dataset, root, args.jobs), limit=lambda size=size: _file_limit(size))
+        codes.update(line.split(":")[0] for line in done.stderr.splitlines() if line.startswith("OUTPUT"))
+        assert "Traceback" not in done.stderr, done.stderr
+    partial = len(cohort_scans.partial_files(root)) if root.exists() else 0
+    spineps(*dataset_command(dataset, root, args.jobs))
+    same = cohort_scans.tree(root) == cohort_scans.tree(folder / "whole")
+    print(f"full disk at 6 sizes of file: {dict(codes)}, {partial} partial files, tree after resuming as undisturbed: {same}")
+
+
+def _file_limit(size: int) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def flips(folder: Path, args: argparse.Namespace) -> None:
+    if not args.flips:
+        return
+    place = cohort_scans.phantom_scan(cohort_scans.scan_place(folder, 0), args.seed)
+    data, rng, refused, harmless = place.read_bytes(), random.Random(args.seed), 0, 0
+    for _ in range(args.flips):
+        position = rng.randrange(len(data) * 8)
+        flipped = bytearray(data)
+        flipped[position // 8] ^= 1 << position % 8
+        place.write_bytes(bytes(flipped))
+        try:
+            read_scan(place)
+        except SpinepsError:
+            refused += 1
+        else:
+            harmless += gzip.decompress(bytes(flipped)) == gzip.decompress(data)
+    print(f"{args.flips} one-bit flips: {refused} refused, {harmless} in bits that no voxel depends on")
+
+
+def mutations(folder: Path, args: argparse.Namespace) -> None:
+    if not args.mutations:
+        return
+    place = cohort_scans.phantom_scan(cohort_scans.scan_place(folder, 0), args.seed)
+    plain, rng = gzip.decompress(place.read_bytes()), np.random.default_rng(args.seed)
+    codes: Counter[str] = Counter()
+    slowest = 0.0
+    for _ in range(args.mutations):
+        data = bytearray(plain)
+        for position in rng.integers(0, 352, rng.integers(1, 6)):
+            data[position] = int(rng.integers(256))
+        if rng.random() < 0.2:
+            data = data[: int(rng.integers(len(data)))]
+        place.write_bytes(gzip.compress(bytes(data), 1) if rng.random() < 0.5 else bytes(data))
+        began = time.perf_counter()
+        codes[_read(place)] += 1
+        slowest = max(slowest, time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{args.mutations} mutated files: {dict(codes)}")
+    print(f"  slowest {slowest:.2f} s, peak memory of the process {peak:.0f} MB")
+
+
+def _read(place: Path) -> str:
+    try:
+        read_scan(place)
+    except SpinepsError as error:
+        return str(ErrorCode(error.code))
+    return "read"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Names of vertebrae on held-out phantoms: how many sequences are right, and whether the others say that they are not sure.
+
+    python bench/levels.py [--count 200] [--variants 40] [--workers 1] [--masks true corrupted] [--network FOLDER] [--out DIR]
+
+Phantoms of seeds below 100 000, which nothing is trained or calibrated on. From each, the masks as they are and the masks with
+errors as a network makes them; with ``--network`` an image is painted too, and a labeling network joins. Also holds the solver
+against brute force on ``--tables`` random score tables. Writes ``levels.md`` and ``levels.json`` under ``--out``; ends with 1
+where a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spineps.labeling.evidence import gather_evidence
+from spineps.labeling.naming import decide
+from spineps.labeling.population import position_of
+from spineps.labels import SACRUM_INSTANCE, VERTEBRA, Scheme, Structure, lookup
+from spineps.phantom.anatomy import Anatomy, AnatomySpec, build_anatomy
+from spineps.phantom.appearance import paint_patch
+from spineps.phantom.contrasts import Contrast
+from spineps.phantom.morphometry import Variant
+from spineps.training.corruption import corrupt
+from spineps.volume import LabelMap, LevelStatus
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "unit"))
+
+FIRST_SEED = 60_000
+FIRST_VARIANT_SEED = 70_000
+FIELD_MM = ((130.0, 220.0), (220.0, 380.0), (60.0, 90.0))
+IN_PLANE_MM = (0.9, 1.3)
+SLICE_MM = (1.65, 4.4)
+TARGETS = {"anchored": 0.97, "others": 0.85, "flagged": 0.90, "variants": 0.85, "false_alarms": 0.02}
+BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found in one field of view."""
+
+    seed: int
+    masks: str
+    drawn: str
+    anchored: bool
+    truth: list[str]
+    best: list[str]
+    probability: float
+    status: str
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        """Whether every vertebra has its own name."""
+        return self.truth == self.best
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the scan says that its names are not certain."""
+        return self.status != LevelStatus.NAMED.value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is looked at of each phantom."""
+
+    masks: tuple[str, ...]
+    network: Path | None
+
+
+def field_of(rng: np.random.Generator, variant: Variant | None) -> AnatomySpec:
+    """A field of view as scanners choose it; with a variant, around where that shows."""
+    in_plane = rng.uniform(*IN_PLANE_MM)
+    spacing = (in_plane, in_plane, rng.uniform(*SLICE_MM))
+    p, i, r = (round(rng.uniform(*limits) / step) for limits, step in zip(FIELD_MM, spacing, strict=True))
+    centre = None if variant is None else float(rng.uniform(18.0, 21.5))
+    return AnatomySpec((p, i, r), spacing, centre_level=centre, variant=variant)
+
+
+def look_at(task: tuple[int, Variant | None], setting: Setting) -> list[Outcome]:
+    """Name the vertebrae of one phantom."""
+    seed, variant = task
+    rng = np.random.default_rng(seed)
+    anatomy = build_anatomy(rng, field_of(rng, variant))
+    outcomes = []
+    for masks in setting.masks:
+        semantic, instance = (anatomy.semantic, anatomy.instance) if masks == "true" else corrupted(anatomy, rng)
+        network, image = network_of(setting, anatomy, rng)
+        began = time.perf_counter()
+        maps = (
+            LabelMap(np.asarray(array), anatomy.geometry, scheme)
+            for array, scheme in ((semantic, Scheme.SEMANTIC), (instance, Scheme.INSTANCE))
+        )
+        evidence = gather_evidence(*maps, image, network)
+        naming = decide(evidence)
+        seconds = time.perf_counter() - began
+        instances = [] if evidence is None else list(evidence.column.instances)
+        truth = sorted((anatomy.levels[number] for number in instances if number in anatomy.levels), key=position_of)
+        anchored = SACRUM_INSTANCE in anatomy.levels or "C2" in truth
+        drawn = "any" if variant is None else variant.value
+        levels = naming.levels
+        best = list(levels.best)
+        outcomes.append(Outcome(seed, masks, drawn, anchored, truth, best, levels.probability, levels.status.value, seconds))
+    return outcomes
+
+
+def corrupted(anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Masks with errors: wherever the semantic mask still shows vertebra, the instance stays."""
+    semantic = corrupt(np.asarray(anatomy.semantic), rng)
+    vertebra = lookup(VERTEBRA)[semantic] & (anatomy.instance < 100) & (anatomy.instance != SACRUM_INSTANCE)
+    instance = np.where(vertebra, anatomy.instance, 0).astype(np.uint8)
+    instance[semantic == Structure.SACRUM] = SACRUM_INSTANCE
+    return semantic, instance
+
+
+def network_of(setting: Setting, anatomy: Anatomy, rng: np.random.Generator) -> tuple[Any, Any]:
+    """The labeling network and a painted image, if one is asked for."""
+    if setting.network is None:
+        return None, None
+    from spineps.config import ComputeConfig
+    from spineps.inference.load import load_levels
+
+    painting = paint_patch(np.asarray(anatomy.tissue), anatomy.geometry.spacing_mm, rng, Contrast.T2W)
+    return load_levels(ComputeConfig(threads=1), setting.network), painting.image
+
+
+def enough_to_tell(outcome: Outcome) -> bool:
+    """Whether a field of view shows what a variant is known by: T13 between its neighbours, or T12 down to L6 and sacrum."""
+    if outcome.drawn == Variant.T13.value:
+        return {"T12", "T13", "L1"} <= set(outcome.truth) and outcome.anchored
+    return {"T12", "L1", "L6"} <= set(outcome.truth) and outcome.anchored
+
+
+def shows_variant(names: Sequence[str]) -> bool:
+    return bool({"T13", "L6"} & set(names))
+
+
+def share(flags: Iterable[bool]) -> float | None:
+    values = list(flags)
+    return float(np.mean(values)) if values else None
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The numbers that the targets are about."""
+    population = [o for o in outcomes if o.drawn == "any"]
+    wrong = [o for o in population if not o.right]
+    told = [o for o in outcomes if o.drawn != "any" and enough_to_tell(o)]
+    regular = [o for o in population if not shows_variant(o.truth)]
+    return {
+        "fields": len(population),
+        "anchored_fields": sum(o.anchored for o in population),
+        "anchored": share(o.right for o in population if o.anchored),
+        "others": share(o.right for o in population if not o.anchored),
+        "wrong": len(wrong),
+        "flagged": share(o.flagged for o in wrong),
+        "ambiguous": share(o.flagged for o in population),
+        "variant_fields": len(told),
+        "variants": share(shows_variant(o.best) and o.right for o in told),
+        "false_alarms": share(shows_variant(o.best) and not o.flagged for o in regular),
+        "false_alarms_with_flagged": share(shows_variant(o.best) for o in regular),
+        "seconds": float(np.median([o.seconds for o in outcomes])) if outcomes else None,
+    }
+
+
+def reliability(outcomes: Sequence[Outcome]) -> list[list[Any]]:
+    """Share of right sequences in bins of their probability."""
+    rows = []
+    for low, high in pairwise(BINS):
+        upper = 1.01 if high == 1.0 else high
+        inside = [o for o in outcomes if o.drawn == "any" and low <= o.probability < upper]
+        if inside:
+            mean = float(np.mean([o.probability for o in inside]))
+            rows.append([f"{low:.2f} to {high:.2f}", len(inside), mean, share(o.right for o in inside)])
+    return rows
+
+
+def missed(numbers: dict[str, Any]) -> list[str]:
+    """Targets that are missed."""
+    out = [name for name in ("anchored", "others", "flagged", "variants") if (numbers[name] or 1.0) < TARGETS[name]]
+    return [*out, *(["false_alarms"] if (numbers["false_alarms"] or 0.0) >= TARGETS["false_alarms"] else [])]
+
+
+def check_solver(tables: int) -> int:
+    """Hold the solver against brute force; returns how many tables were looked at."""
+    from labeling_brute import check_against_brute_force, random_scores
+
+    for seed in range(tables):
+        check_against_brute_force(random_scores(np.random.default_rng(seed)))
+    return tables
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    from report import table
+
+    parts = [f"Solver against brute force: {report['tables']} random score tables, all equal."]
+    for masks, numbers in report["numbers"].items():
+        rows = [[name, value, TARGETS.get(name, "")] for name, value in numbers.items()]
+        parts += [f"### Masks: {masks}", table(["what", "value", "target"], rows)]
+        parts += [table(["probability", "fields", "mean", "right"], report["reliability"][masks])]
+    return "\n\n".join(parts) + "\n"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200, help="phantoms as they are drawn (default 200)")
+    parser.add_argument("--variants", type=int, default=40, help="further phantoms with a T13, and with an L6 (default 40)")
+    parser.add_argument("--tables", type=int, default=10_000, help="random score tables for the solver (default 10000)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--masks", nargs="+", choices=("true", "corrupted"), default=["true", "corrupted"])
+    parser.add_argument("--network", type=Path, metavar="FOLDER", help="labeling model that joins the masks")
+    parser.add_argument("--out", type=Path, default=Path("bench/out/levels"), help="folder for results (default: %(default)s)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    tables = check_solver(arguments.tables)
+    tasks: list[tuple[int, Variant | None]] = [(FIRST_SEED + k, None) for k in range(arguments.count)]
+    for place, variant in enumerate((Variant.T13, Variant.L6)):
+        first = FIRST_VARIANT_SEED + place * 10_000
+        tasks += [(first + k, variant) for k in range(arguments.variants)]
+    look = partial(look_at, setting=Setting(tuple(arguments.masks), arguments.network))
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        outcomes = [outcome for found in pool.map(look, tasks, chunksize=4) for outcome in found]
+    by_masks = {masks: [o for o in outcomes if o.masks == masks] for masks in arguments.masks}
+    report = {
+        "tables": tables,
+        "numbers": {masks: summary(found) for masks, found in by_masks.items()},
+        "reliability": {masks: reliability(found) for masks, found in by_masks.items()},
+        "outcomes": [asdict(outcome) | {"right": outcome.right} for outcome in outcomes],
+    }
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "levels.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    text = as_markdown(report)
+    (arguments.out / "levels.md").write_text(text, encoding="utf-8")
+    print(text)
+    short = {masks: missed(numbers) for masks, numbers in report["numbers"].items()}
+    for masks, names in short.items():
+        if names:
+            print(f"{masks}: missed {', '.join(names)}")
+    return 1 if any(short.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

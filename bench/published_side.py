@@ -1,0 +1,85 @@
+"""What the published package gives, for bench/parity.py: run by the interpreter of an environment that has it.
+
+usage: PYTHON published_side.py semantic IMAGE MODEL OUT.npz [--n4]
+       PYTHON published_side.py instance MASK MODEL OUT.npz
+       PYTHON published_side.py labeling IMAGE MODEL OUT.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+
+def semantic(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Labels on the model's grid and logits of an image."""
+    from TPTBox import NII
+
+    from spineps.phase_pre import preprocess_input
+    from spineps.seg_enums import OutputType
+
+    model = load(args.model)
+    prepared, _ = preprocess_input(NII.load(args.source, False), {}, proc_do_n4_bias_correction=args.n4)
+    kept: dict[str, np.ndarray] = {"prepared": prepared.reorient().get_array()}
+    predict = model.predictor.predict_logits_from_preprocessed_data
+
+    def wrapped(data: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
+        logits: torch.Tensor = predict(data, *rest, **more)
+        kept["input"], kept["logits"] = data.numpy().copy(), logits.numpy().copy()
+        return logits
+
+    model.predictor.predict_logits_from_preprocessed_data = wrapped
+    found = model.segment_scan(prepared.copy(), pad_size=0, resample_output_to_input_space=False)[OutputType.seg].reorient()
+    return {**kept, "labels": found.get_seg_array(), "affine": found.affine}
+
+
+def instance(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Logits of one cutout of a semantic mask."""
+    from TPTBox import NII
+
+    model = load(args.model)
+    mask = NII.load(args.source, True)
+    table = np.zeros(256, np.uint8)
+    for theirs, ours in model.inference_config.mapping.items():
+        table[int(theirs)] = int(ours)
+    channels = model.predictor.network.channels
+    given = model._network_input_from_nii(mask.set_array(table[mask.get_seg_array()]), channels)  # noqa: SLF001
+    with torch.inference_mode():
+        return {"logits": model.predictor.forward(given[None])[0].numpy()}
+
+
+def labeling(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Probabilities of all heads for an image patch."""
+    from TPTBox import NII
+
+    model = load(args.model)
+    soft, _ = model._run_array(NII.load(args.source, False).get_array().astype(np.float32))  # noqa: SLF001
+    return dict(soft)
+
+
+def load(folder: str) -> object:
+    """A model of the published package on one thread."""
+    from spineps.get_models import get_actual_model
+
+    model = get_actual_model(folder, use_cpu=True).load()
+    torch.set_num_threads(1)
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["semantic", "instance", "labeling"])
+    parser.add_argument("source")
+    parser.add_argument("model")
+    parser.add_argument("out")
+    parser.add_argument("--n4", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {"semantic": semantic, "instance": instance, "labeling": labeling}[args.what](args)
+    np.savez_compressed(args.out, **found)
+
+
+if __name__ == "__main__":
+    main()

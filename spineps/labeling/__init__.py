@@ -1,0 +1,1 @@
+"""Level names of vertebrae: evidence from masks and image, the exact weighing of all legal sequences, naming."""

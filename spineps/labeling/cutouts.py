@@ -1,0 +1,72 @@
+"""What the labeling network is shown of a vertebra, and what it says, as evidence."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spineps.geometry import Box, FloatArray, Geometry, Matrix, Shape, extract, resample
+from spineps.inference.protocols import LevelPredictor
+from spineps.labeling.landmarks import Column
+from spineps.labeling.sequence import INDEX, NAMES
+from spineps.volume import LabelMap
+
+LEVELS: Final = tuple(name for name in NAMES if name not in ("C1", "S1"))
+"""Output classes of the network."""
+WEIGHT: Final = 0.35
+"""Power of the network's likelihood: its opinions on neighbours are of one kind, and it was trained on phantoms alone."""
+LEAST_LOG: Final = -6.0
+"""No opinion counts for less."""
+QUANTILES: Final = (0.005, 0.995)
+"""Intensities are clipped to these quantiles before they are standardised, in training and inference alike."""
+
+
+def standardised(image: FloatArray) -> FloatArray:
+    """Clip an image to its quantiles and bring it to zero mean and unit variance."""
+    sample = image.reshape(-1)[::7]
+    low, high = np.quantile(sample, QUANTILES)
+    clipped = np.clip(sample, low, high)
+    out: FloatArray = ((np.clip(image, low, high) - clipped.mean()) / (clipped.std() + 1e-4)).astype(np.float32)
+    return out
+
+
+def boxes_around(centres_vox: Matrix, size: Shape) -> list[Box]:
+    """Boxes of a size around (fractional) centres; they may reach beyond the grid."""
+    starts = np.rint(centres_vox - (np.asarray(size) - 1) / 2).astype(int)
+    return [Box((int(a), int(b), int(c)), (int(a) + size[0], int(b) + size[1], int(c) + size[2])) for a, b, c in starts]
+
+
+def network_scores(network: LevelPredictor, image: FloatArray, semantic: LabelMap, column: Column) -> Matrix:
+    """Log-likelihood of each name for each vertebra of a column, shape (n, len(NAMES)).
+
+    Parameters
+    ----------
+    network : LevelPredictor
+        The network.
+    image : ndarray of float32, shape (P, I, R)
+        Intensities in the grid of ``semantic``.
+    semantic : LabelMap
+        In PIR orientation.
+    column : Column
+        Its vertebrae.
+    """
+    source = semantic.geometry
+    grid = source.resampled(network.spacing_mm)
+    coarse = standardised(resample(image.astype(np.float32), source, grid, order=1))
+    labels = resample(semantic.labels.astype(np.uint8), source, grid, order=0)
+    centres = _in_grid(column.centres_mm, source, grid) + np.asarray(network.shift_mm) / np.asarray(grid.spacing_mm)
+    boxes = boxes_around(centres, network.patch_size)
+    images = np.stack([extract(coarse, box) for box in boxes])
+    cutouts: NDArray[np.uint8] = np.stack([extract(labels, box) for box in boxes])
+    opinions = np.maximum(network(images, cutouts), LEAST_LOG)
+    scores = np.full((len(boxes), len(NAMES)), LEAST_LOG)
+    scores[:, [INDEX[name] for name in LEVELS]] = opinions
+    scaled: Matrix = WEIGHT * scores
+    return scaled
+
+
+def _in_grid(centres_mm: Matrix, source: Geometry, grid: Geometry) -> Matrix:
+    """Centres in mm along the axes of ``source`` to voxels of ``grid``."""
+    return grid.to_vox(source.to_mm(centres_mm / np.asarray(source.spacing_mm)))
