@@ -1,10 +1,11 @@
 """Claims: of several runs on one folder, one works on a scan at a time, also over a network drive.
 
-A claim is a folder, because making a folder is one step everywhere (locks are not, on NFS without a lock daemon), with a file
-in it that says whose it is. The owner touches it every :data:`HEARTBEAT_S`. A claim is stale when its owner is a process of
-this machine that is gone, or when it was not touched for :data:`STALE_S` by the clock of the one who watches it: no two clocks
-are ever compared. Whoever finds a stale claim renames it away, which works for one of them only, and checks that it was the
-stale one. Even two owners would do no harm: both write the same bytes.
+A claim is a folder with one file in it, and the file's name says whose it is. Both steps of ownership are renames, which work
+for one of those who try and for no other (locks do not, on NFS without a lock daemon): a new claim is put together aside and
+renamed into its place, where only an empty folder gives way; a stale claim is followed by renaming its owner's file. The owner
+touches the file every :data:`HEARTBEAT_S`. A claim is stale when its owner is a process of this machine that is gone, or when
+it was not touched for :data:`STALE_S` by the clock of the one who watches it: no two clocks are ever compared. Even two owners
+would do no harm: both write the same bytes.
 """
 
 from __future__ import annotations
@@ -24,12 +25,11 @@ from types import TracebackType
 from typing import Any, Final
 
 from spineps.cohort.files import read_json
-from spineps.errors import OutputError
 from spineps.io import atomic
 
 HEARTBEAT_S: Final = 30.0
 STALE_S: Final = 90.0
-OWNER: Final = "owner.json"
+_OWNER: Final = "owner-{}.json"
 _SUFFIX: Final = ".claim"
 
 
@@ -87,13 +87,10 @@ class Claims:
         OutputError
             If claims cannot be written here.
         """
-        place = self._place(name)
-        if not self._make(place):
-            if not (self._is_stale(name) and self._remove_stale(name)):
+        if not self._make(name):
+            if not (self._is_stale(name) and self._follow(name)):
                 return False
             self.taken_over.add(name)
-            if not self._make(place):
-                return False
         with self._lock:
             self._held.add(name)
         return True
@@ -102,9 +99,9 @@ class Claims:
         """Let go of a claim; one that another run has taken over meanwhile is left to it."""
         with self._lock:
             self._held.discard(name)
-        place = self._place(name)
-        if _owner(place).get("token") == self._token:
-            _discard(place)
+        with contextlib.suppress(OSError):
+            self._own_file(name).unlink()
+            self._place(name).rmdir()
 
     @contextmanager
     def waiting_for(self, name: str, *, poll_s: float = 0.1) -> Iterator[None]:
@@ -119,47 +116,51 @@ class Claims:
     def _place(self, name: str) -> Path:
         return self._folder / f"{name}{_SUFFIX}"
 
-    def _make(self, place: Path) -> bool:
-        if not atomic.make_folder(place):
-            return False
+    def _own_file(self, name: str) -> Path:
+        return self._place(name) / _OWNER.format(self._token)
+
+    def _make(self, name: str) -> bool:
+        """Put a new claim into its place; False where another stands."""
+        aside = self._folder / f"{name}.new-{uuid.uuid4().hex}"
         try:
-            atomic.write_json(place / OWNER, {**_this_process(), "token": self._token})
-        except OutputError:
-            _discard(place)
-            raise
+            self._sign(aside / self._own_file(name).name)
+            with contextlib.suppress(OSError):
+                if os.name != "posix":
+                    self._place(name).rmdir()  # elsewhere a rename replaces no folder, not even an empty one
+                aside.rename(self._place(name))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return self._own_file(name).exists()  # a rename over a network may work and say that it did not
+
+    def _follow(self, name: str) -> bool:
+        """Make the stale claim ours; of several that try, one succeeds."""
+        stale = self._place(name) / _OWNER.format(self._seen[name].token)
+        with contextlib.suppress(OSError):
+            stale.rename(self._own_file(name))
+        if not self._own_file(name).exists():
+            return False
+        self._sign(self._own_file(name))
         return True
+
+    def _sign(self, file: Path) -> None:
+        atomic.write_json(file, {**_this_process(), "token": self._token})
 
     def _is_stale(self, name: str) -> bool:
         """Whether the owner is surely gone, or has not been heard of for long enough."""
-        place = self._place(name)
-        owner = _owner(place)
-        if _is_gone(owner):
-            self._seen[name] = _Seen(str(owner.get("token", "")), 0, self._clock())
-            return True
+        file = next(self._place(name).glob(_OWNER.format("*")), None)
         try:
-            touched_ns = (place / OWNER).stat().st_mtime_ns
+            touched_ns = 0 if file is None else file.stat().st_mtime_ns
         except OSError:
-            touched_ns = 0  # made by a run that died before it could write its name, or gone by now
-        token = str(owner.get("token", ""))
-        seen = self._seen.get(name)
+            file = None
+        if file is None:  # let go of, or followed, this very moment
+            return False
+        token = file.name.removeprefix("owner-").removesuffix(".json")
+        now, seen = _Seen(token, touched_ns, self._clock()), self._seen.get(name)
         if seen is None or (seen.token, seen.touched_ns) != (token, touched_ns):
-            self._seen[name] = _Seen(token, touched_ns, self._clock())
-            return False
-        return self._clock() - seen.since_s >= STALE_S
-
-    def _remove_stale(self, name: str) -> bool:
-        """Rename the claim away and check that it is the stale one; of several that try, one succeeds."""
-        place, aside = self._place(name), self._folder / f"{name}.stale-{uuid.uuid4().hex}"
-        try:
-            place.rename(aside)
-        except OSError:
-            return False
-        if str(_owner(aside).get("token", "")) != self._seen[name].token:
-            with contextlib.suppress(OSError):
-                aside.rename(place)  # another run was quicker: this is its new claim
-            return False
-        _discard(aside)
-        return True
+            self._seen[name] = seen = now
+        owner = dict(read_json(file) or {})
+        gone = owner.get("token") == token and _is_gone(owner)  # else its follower has not signed yet
+        return gone or now.since_s - seen.since_s >= STALE_S
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
@@ -167,21 +168,7 @@ class Claims:
                 held = tuple(self._held)
             for name in held:
                 with contextlib.suppress(OSError):
-                    os.utime(self._place(name) / OWNER)
-
-
-def _owner(place: Path) -> dict[str, Any]:
-    return dict(read_json(place / OWNER) or {})
-
-
-def _discard(place: Path) -> None:
-    """Remove a claim in one step for all who look: it loses its name first."""
-    gone = place.with_name(f"{place.name}.gone-{uuid.uuid4().hex}")
-    try:
-        place.rename(gone)
-    except OSError:
-        return
-    shutil.rmtree(gone, ignore_errors=True)
+                    os.utime(self._own_file(name))
 
 
 def _this_process() -> dict[str, Any]:

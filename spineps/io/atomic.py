@@ -214,25 +214,6 @@ def sweep(folder: Path, tag: str) -> int:
     return len(left)
 
 
-def make_folder(folder: Path) -> bool:
-    """Make a folder with all above it; whether it is new.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made.
-    """
-    with _mapped(folder.name or str(folder)):
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-        except FileExistsError:
-            if not folder.is_dir():
-                raise
-            return False
-    return True
-
-
 def _partial_name(tag: str = "") -> str:
     return f"{PARTIAL_PREFIX}{tag}{'-' if tag else ''}{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineps.config import PipelineConfig
+from spineps.config import Labeling, LabelingConfig, PipelineConfig
 from spineps.pipeline import Models, segment_instances
 from spineps.stages.corpora import find_corpora
 from spineps.stages.cutouts import predict_cutouts
@@ -14,6 +14,7 @@ from spineps.stages.merge import merge_votes
 from tests.spines import Oracle, dices, make_spine
 
 SPACING = (2.0, 2.0, 2.0)
+NUMBERED = PipelineConfig(labeling=LabelingConfig(method=Labeling.NONE))
 
 
 @lru_cache(maxsize=4)
@@ -39,6 +40,6 @@ def test_the_order_of_votes_does_not_matter(seed, order):
 def test_no_vertebra_is_lost_or_merged_under_noise(seed, count, error):
     spine = make_spine(count)
     oracle = Oracle(spine, error=error, seed=seed)
-    result = segment_instances(spine.semantic, Models(None, oracle), PipelineConfig())
+    result = segment_instances(spine.semantic, Models(None, oracle), NUMBERED)
     assert [v.label for v in result.vertebrae] == list(range(2, count + 2))
     assert min(dices(spine.truth, result.instance.labels)) > (0.8 if error else 0.999)
