@@ -37,6 +37,11 @@ _ELASTIC: Final = ((30.0, 2.0), (12.0, 0.45))
 _CONTEXT_STRIDE: Final = (4, 4, 2)
 _CONTEXT_FALL_OFF: Final = 2.5
 """Largest exponent by which a surface coil sees the front of the body less than the back."""
+_CUT: Final = 0.2
+"""Share of patches that show an edge of the field of view, beyond which there is nothing: scans come on turned grids too."""
+_CUT_TILT: Final = Tilt(sigma=(6.0, 6.0, 12.0), limit=(25.0, 25.0, 45.0), uniform=0.5)
+_CUT_DEPTH: Final = 0.3
+"""Largest share of a patch's half-length that is cut off."""
 _SCALE_SIGMA: Final = 0.2
 _OFFSET_SIGMA: Final = 0.25
 
@@ -76,6 +81,10 @@ def draw_semantic_sample(
         image = np.where(outside, np.float32(0), image)
     target = SEMANTIC_TABLE[semantic]
     target[outside] = IGNORE
+    if rng.random() < _CUT:
+        beyond = _beyond_an_edge(rng, patch_size)
+        image = np.where(beyond, np.float32(0), image)
+        target[beyond] = 0
     context = None if rng.random() < 0.3 else _context(volume, painting.response, rng)
     return _standardised(image, context, rng).astype(np.float16), target
 
@@ -100,6 +109,17 @@ def _bent_grid(rng: np.random.Generator, shape: Shape, spacing_mm: Spacing) -> l
     for amplitude, cell in bends:
         axes = [axis + amplitude * smooth_field(rng, shape, cell) for axis in axes]
     return axes
+
+
+def _beyond_an_edge(rng: np.random.Generator, shape: Shape) -> NDArray[np.bool_]:
+    """Voxels of a patch on the far side of a plane that cuts off a piece of its front, back, upper or lower end."""
+    normal = _CUT_TILT.draw(rng)[:, rng.integers(2)] * rng.choice((-1.0, 1.0))
+    half = np.abs(normal) @ (np.asarray(shape) / 2)
+    axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in shape]
+    terms = [axis * np.float32(part) for axis, part in zip(axes, normal, strict=True)]
+    depth = terms[0][:, None, None] + terms[1][:, None] + terms[2]
+    beyond: NDArray[np.bool_] = depth > half * rng.uniform(1 - 2 * _CUT_DEPTH, 0.9)
+    return beyond
 
 
 def _context(volume: Volume, response: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -18,7 +18,7 @@ from spineps.training import corruption, stream
 from spineps.training.instance_samples import INSTANCE_CUTOUT, draw_instance_sample
 from spineps.training.placement import Placement, nearest_voxels, sample_grid
 from spineps.training.pool import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Volume, _bodies, load_volume, pool_files, save_volume
-from spineps.training.semantic_samples import IGNORE, SEMANTIC_PATCH, draw_semantic_sample
+from spineps.training.semantic_samples import IGNORE, SEMANTIC_PATCH, _beyond_an_edge, draw_semantic_sample
 from spineps.training.stream import Stream, StreamConfig
 
 ORDER = (18, 19, 28, 20, 21)
@@ -101,6 +101,16 @@ def test_semantic_targets_are_classes_or_ignored(volume: Volume) -> None:
     assert classes <= seen
     assert IGNORE in seen
     assert all(value < len(SEMANTIC_CLASSES) or value == IGNORE for value in seen)
+
+
+def test_an_edge_of_the_field_of_view_cuts_off_a_piece_of_a_patch() -> None:
+    shares = []
+    for seed in range(40):
+        beyond = _beyond_an_edge(np.random.default_rng(seed), (48, 64, 12))
+        assert not beyond[24, 32, 6]
+        shares.append(beyond.mean())
+    assert min(shares) > 0
+    assert max(shares) < 0.5
 
 
 def test_mirroring_swaps_left_and_right(volume: Volume) -> None:
