@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -63,11 +63,19 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ComputeConfig:
-    """Device, precision and threads of the networks (``threads`` 0: all cores that the process may use)."""
+    """Device, precision and threads of the networks (``threads`` 0: all cores that the process may use); ``amp`` runs the
+    instance network in half precision.
+    """
 
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO
     threads: int = 0
+    amp: bool = False
+
+    @property
+    def of_instances(self) -> ComputeConfig:
+        """For the instance network."""
+        return replace(self, precision=Precision.BF16) if self.amp else self
 
 
 @dataclass(frozen=True, slots=True)

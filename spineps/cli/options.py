@@ -106,7 +106,7 @@ def processing_config(args: argparse.Namespace) -> PipelineConfig:
         ),
         labeling=labeling_config(args),
         measures=MeasureConfig(args.measures),
-        compute=ComputeConfig(Device(args.device), Precision(args.precision), args.threads),
+        compute=ComputeConfig(Device(args.device), Precision(args.precision), args.threads, getattr(args, "amp", False)),
     )
 
 

@@ -81,7 +81,7 @@ def add_phases(parser: argparse.ArgumentParser) -> None:
         "--batch-size", "-bs", type=_positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="cutouts at once (default: 4)"
     )
     group.add_argument(
-        "--amp", action="store_true", help="half precision; it is the default wherever the machine is faster with it"
+        "--amp", action="store_true", help="instance network in half precision (default: bundled models where it is faster)"
     )
     _switch(
         group,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from spineps.compat.codes import Acquisition, Modality, ModelType, OutputType, SpinepsPhase
-from spineps.config import ComputeConfig, Device, PipelineConfig, PostprocessConfig, Precision, PreprocessConfig
+from spineps.config import ComputeConfig, Device, PipelineConfig, PostprocessConfig, PreprocessConfig
 from spineps.config import SemanticConfig as SemanticSettings
 from spineps.errors import ErrorCode, Finding, FindingCode, UsageError
 from spineps.zoo.card import Kind
@@ -121,16 +121,13 @@ class SegmentationModel:
     def engine(self, *, amp: bool = False) -> Any:
         """The network, ready to run.
 
-        Published networks run in fp32, as they did; ours in what the machine is fast with.
-
         Parameters
         ----------
         amp : bool
-            Half precision instead.
+            Half precision.
         """
-        usual = Precision.FP32 if self.foreign else Precision.AUTO
-        compute = ComputeConfig(device=Device.CPU if self.use_cpu else Device.AUTO, precision=Precision.BF16 if amp else usual)
-        return load_engine(self.kind, self.model_folder, compute)
+        compute = ComputeConfig(device=Device.CPU if self.use_cpu else Device.AUTO, amp=amp)
+        return load_engine(self.kind, self.model_folder, compute.of_instances)
 
     def set_test_time_augmentation(self, enabled: bool) -> None:
         """Average with the mirrored prediction, or do not."""

@@ -19,7 +19,6 @@ from spineps.config import (
     LabelingConfig,
     PipelineConfig,
     PostprocessConfig,
-    Precision,
     PreprocessConfig,
     SemanticConfig,
 )
@@ -73,10 +72,7 @@ def config_of(
         labeling=LabelingConfig(
             method=Labeling.NONE if labeling is None else Labeling.AUTO, variants=not switches.lab_force_no_tl_anomaly
         ),
-        compute=ComputeConfig(
-            device=Device.CPU if model.use_cpu else Device.AUTO,
-            precision=Precision.FP32 if model.foreign else Precision.AUTO,
-        ),
+        compute=ComputeConfig(Device.CPU if model.use_cpu else Device.AUTO, amp=switches.inst_amp),
         force=force,
     )
 

@@ -39,8 +39,10 @@ class Engine:
         return f"torch-{self.device.type}-{'bf16' if self.dtype == torch.bfloat16 else 'fp32'}"
 
 
-def choose_engine(config: ComputeConfig) -> Engine:
+def choose_engine(config: ComputeConfig, *, elsewhere: bool = False) -> Engine:
     """Choose device and precision from what was asked for and what the machine has.
+
+    A network that was made elsewhere runs in fp32 unless another precision is asked for: it gives what it gave there.
 
     | device | precision auto |
     |---|---|
@@ -58,7 +60,7 @@ def choose_engine(config: ComputeConfig) -> Engine:
     if config.device is Device.CUDA and not cuda:
         raise UsageError(ErrorCode.USAGE, "no CUDA device was found.", remedy="Use --device cpu or --device auto.")
     device = torch.device("cpu" if config.device is Device.CPU or not cuda else "cuda")
-    if config.precision is Precision.AUTO:
+    if config.precision is Precision.AUTO and not elsewhere:
         fast_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(BF16_FLAGS & cpu_flags())
     else:
         fast_bf16 = config.precision is Precision.BF16
@@ -97,7 +99,7 @@ class TorchNetwork:
 
     def __init__(self, model: Model, config: ComputeConfig) -> None:
         self.card: ModelCard = model.card
-        self.engine = choose_engine(config)
+        self.engine = choose_engine(config, elsewhere=model.card.elsewhere is not None)
         if self.engine.device.type == "cpu":
             torch.set_num_threads(thread_count(config))
         placed = model.network.to(device=self.engine.device, dtype=self.engine.dtype)

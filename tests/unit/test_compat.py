@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import published_models
 import pytest
 from oracle_model import OracleModel
 from published_contract import NAMES, PATH_KEYS, REQUIRED, SIGNATURES, SUBMODULES
@@ -18,6 +19,9 @@ from TPTBox import BIDS_FILE, NII, to_nii
 
 import spineps
 from spineps import api
+from spineps.api import load_models
+from spineps.cli import build_parser
+from spineps.cli.options import processing_config
 from spineps.compat.codes import ErrCode, Modality, err_code_of
 from spineps.compat.configs import Switches
 from spineps.compat.dataset import _jobs
@@ -26,7 +30,7 @@ from spineps.compat.grids import in_world, read_on, to_poi
 from spineps.compat.models import BundledModel
 from spineps.compat.places import output_paths_from_input
 from spineps.compat.settings import LargestComponents, config_of, ignored, numbered_from, partly_cleaned
-from spineps.config import Labeling, LabelingConfig, PipelineConfig, Precision
+from spineps.config import Labeling, LabelingConfig, PipelineConfig
 from spineps.errors import ErrorCode, FindingCode, InputError, ModelError, NoSpineError, UsageError
 from spineps.geometry import Geometry, Reorientation, resample
 from spineps.io.atomic import write_nifti
@@ -388,11 +392,25 @@ def test_a_mask_on_a_models_grid_lies_where_its_scan_lies(axes: tuple[str, str, 
     assert np.array_equal(read_on(tmp_path / "raw.nii.gz", Scheme.SEMANTIC, scan.geometry).labels, whole.labels)
 
 
-def test_published_networks_run_in_full_precision() -> None:
-    model = BundledModel(Kind.SEMANTIC)
-    assert config_of(Switches(), model, force=False).compute.precision is Precision.AUTO
-    model.inference_config = replace(model.inference_config, foreign=True)
-    assert config_of(Switches(), model, force=False).compute.precision is Precision.FP32
+def test_published_networks_run_in_full_precision_from_the_shell_and_from_python(tmp_path: Path) -> None:
+    semantic, instance = published_models.semantic_folder(tmp_path / "s"), published_models.instance_folder(tmp_path / "i")
+    shell = load_models(
+        processing_config(build_parser().parse_args(["sample", "-i", "x", "--cpu"])).compute,
+        semantic_folder=semantic,
+        instance_folder=instance,
+    )
+    python = get_actual_model(semantic, use_cpu=True).engine(), get_actual_model(instance, use_cpu=True).engine()
+    assert {engine.engine.name for engine in (shell.semantic, shell.instance, *python)} == {"torch-cpu-fp32"}
+
+
+def test_amp_is_for_the_instance_network_from_the_shell_and_from_python(tmp_path: Path) -> None:
+    semantic, instance = published_models.semantic_folder(tmp_path / "s"), published_models.instance_folder(tmp_path / "i")
+    shell = processing_config(build_parser().parse_args(["sample", "-i", "x", "--cpu", "--amp"])).compute
+    model = get_actual_model(instance, use_cpu=True)
+    assert config_of(Switches(inst_amp=True), model, force=False).compute == shell
+    models = load_models(shell, semantic_folder=semantic, instance_folder=instance)
+    assert (models.semantic.engine.name, models.instance.engine.name) == ("torch-cpu-fp32", "torch-cpu-bf16")
+    assert model.engine(amp=True).engine.name == "torch-cpu-bf16"
 
 
 def test_a_turned_mask_is_none_of_the_scan(tmp_path: Path) -> None:

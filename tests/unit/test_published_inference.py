@@ -344,3 +344,14 @@ def test_bias_is_removed_and_a_dark_image_too():
         before, after = (float((v[body] / truth[body]).std() / (v[body] / truth[body]).mean()) for v in (image, corrected))
         assert after < 0.5 * before
     assert not without_bias(np.zeros((8, 8, 8), np.float32), (1, 1, 1)).any()
+
+
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_half_precision_is_near_full_precision(form, tmp_path):
+    write_nnunet(tmp_path / "m", form, settings=config(), plan=plans(form))
+    image, found = _image(), []
+    for precision in (Precision.AUTO, Precision.BF16):
+        engine = load_semantic(ComputeConfig(Device.CPU, precision, threads=1), tmp_path / "m")
+        found.append(engine.label(image, (2.0, 2.0, 3.0), step_share=0.5, mirror=False))
+        assert engine.engine.name == f"torch-cpu-{'bf16' if precision is Precision.BF16 else 'fp32'}"
+    assert (found[0] == found[1]).mean() > 0.9

@@ -47,7 +47,7 @@ def make_nnunet(architecture: Mapping[str, Any], input_channels: int, classes: i
     arguments = dict(architecture)
     network_class = CLASSES[arguments.pop("class")]
     norm, nonlin = NORMS[arguments.pop("norm")], NONLINEARITIES[arguments.pop("nonlin")]
-    return network_class(
+    network: nn.Module = network_class(
         input_channels=input_channels,
         num_classes=classes,
         conv_op=nn.Conv3d,
@@ -57,6 +57,19 @@ def make_nnunet(architecture: Mapping[str, Any], input_channels: int, classes: i
         deep_supervision=False,
         **arguments,
     )
+    for part in list(network.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.AvgPool3d):
+                setattr(part, name, AveragePool(child.kernel_size, child.stride, child.padding))
+    return network
+
+
+class AveragePool(nn.AvgPool3d):
+    """Average pooling in fp32, whatever its input: PyTorch has none in bf16 for CPUs."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Averages, in the number format of the features."""
+        return super().forward(features.float()).to(features.dtype)
 
 
 class NnunetFolds(nn.Module):
