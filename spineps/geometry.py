@@ -30,7 +30,8 @@ ANTIALIAS_RATIO: Final = 1.3
 ANTIALIAS_SIGMA: Final = 0.42
 """Sigma of that smoothing, in new voxels (full width at half maximum of about one new voxel)."""
 
-
+PARALLEL_TOLERANCE: Final = 1e-3
+"""Largest difference between the direction cosines of parallel axes."""
 SPACING_QUANTUM_MM: Final = 1e-4 * 2**0.5
 """An irrational step: no spacing that a scanner writes lies halfway between two of its multiples."""
 
@@ -128,6 +129,11 @@ class Geometry:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1).T
         return bool(np.abs(self.to_mm(corners) - other.to_mm(corners)).max() <= tolerance_mm)
+
+    def parallel_to(self, other: Geometry) -> bool:
+        """Tell whether each array axis runs the same way as that of another grid."""
+        mine, others = self.affine[:3, :3] / self.spacing_mm, other.affine[:3, :3] / other.spacing_mm
+        return bool(np.abs(mine - others).max() < PARALLEL_TOLERANCE)
 
     def cropped(self, box: Box) -> Geometry:
         """Grid of the part inside ``box``, which may reach beyond this grid."""
@@ -263,18 +269,22 @@ class Reorientation:
         return Reorientation((a, b, c), (self.flips[a], self.flips[b], self.flips[c]))
 
 
-def resample(array: NDArray[_Scalar], source: Geometry, target: Geometry, *, order: int) -> NDArray[_Scalar]:
-    """Sample an array on another grid with parallel axes.
+def resample(
+    array: NDArray[_Scalar], source: Geometry, target: Geometry, *, order: int, beyond: float | None = None
+) -> NDArray[_Scalar]:
+    """Sample an array on another grid.
 
     Parameters
     ----------
     array : ndarray, 3D
         Values on the grid ``source``.
     source, target : Geometry
-        Grids whose array axes are parallel; they may differ in spacing, shape and origin.
+        They may differ in spacing, shape and origin; axes that are not parallel are slower.
     order : int
         Spline order: 0 for labels, 1 for probabilities, 3 for images. With order > 0 the array is smoothed first along
-        axes that become coarser by more than :data:`ANTIALIAS_RATIO`. Beyond the source grid its edge values are repeated.
+        axes that become coarser by more than :data:`ANTIALIAS_RATIO`.
+    beyond : float, optional
+        Value beyond the source grid; without it the edge values are repeated.
 
     Returns
     -------
@@ -283,15 +293,18 @@ def resample(array: NDArray[_Scalar], source: Geometry, target: Geometry, *, ord
     """
     ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
     offset = source.to_vox(target.to_mm((0, 0, 0)))
-    if source.shape == target.shape and np.allclose(ratio, 1, atol=1e-6) and np.allclose(offset, 0, atol=1e-4):
+    parallel = source.parallel_to(target)
+    if parallel and source.shape == target.shape and np.allclose(ratio, 1, atol=1e-6) and np.allclose(offset, 0, atol=1e-4):
         return array.copy()
     if order > 0:
         sigma = np.where(ratio > ANTIALIAS_RATIO, ANTIALIAS_SIGMA * ratio, 0)
         array = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
+    matrix = ratio if parallel else np.linalg.inv(source.affine[:3, :3]) @ target.affine[:3, :3]
+    mode: dict[str, Any] = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
     with warnings.catch_warnings():  # SciPy before 1.16 warns of a change in 0.18 whenever the matrix is a diagonal
         warnings.simplefilter("ignore", UserWarning)
         out: NDArray[_Scalar] = ndimage.affine_transform(
-            array, ratio, offset=offset, output_shape=target.shape, order=order, mode="nearest", output=array.dtype
+            array, matrix, offset=offset, output_shape=target.shape, order=order, output=array.dtype, **mode
         )
     return out
 

@@ -214,7 +214,7 @@ class Softmax:
     grid : Geometry
         The network's grid.
     seen : Geometry
-        The part of the scan that the network saw, in PIR orientation, its axes parallel to those of ``grid``.
+        The part of the scan that the network saw, in PIR orientation.
     box : Box
         Where ``seen`` lies in the whole scan.
     shape : tuple of 3 int

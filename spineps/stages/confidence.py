@@ -121,7 +121,7 @@ def certainty_map(scores: FloatArray, grid: Geometry, prepared: Prepared) -> NDA
     scores : ndarray of float32, shape (C, P, I, R)
         Probabilities on ``grid``.
     grid : Geometry
-        Parallel to that of ``prepared``.
+        Of ``scores``.
     prepared : Prepared
         What the network saw.
 

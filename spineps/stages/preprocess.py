@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spineps.config import PreprocessConfig
 from spineps.errors import ErrorCode, InputError
@@ -70,26 +71,28 @@ def signal_box(image: FloatArray) -> Box:
     return Box.around(image > low + SIGNAL_SHARE * (high - low)) or Box.whole((image.shape[0], image.shape[1], image.shape[2]))
 
 
-def normalise(image: FloatArray) -> FloatArray:
+def normalise(image: FloatArray, empty: NDArray[np.bool_] | None = None) -> FloatArray:
     """Clip to :data:`CLIP_PERCENTILES`, then scale to zero mean and unit variance.
 
-    Invariant to any change of intensities ``a * x + b`` with a > 0.
+    Invariant to any change of intensities ``a * x + b`` with a > 0. Voxels that are ``empty`` count for neither.
 
     Raises
     ------
     InputError
         INPUT_CONSTANT where nothing remains to be seen.
     """
-    low, high = _percentiles(image, CLIP_PERCENTILES)
+    seen = image if empty is None else image[~empty]
+    low, high = _percentiles(seen, CLIP_PERCENTILES)
     clipped = np.clip(image, low, high).astype(np.float64)
-    deviation = float(clipped.std())
+    within = clipped if empty is None else clipped[~empty]
+    deviation = float(within.std())
     if deviation <= 1e-6 * max(1e-30, float(np.abs(clipped).max())):
         raise InputError(
             ErrorCode.INPUT_CONSTANT,
             "the image is constant between its 0.5 and 99.5 percentile.",
             remedy="Check that the file holds an image.",
         )
-    scaled: FloatArray = ((clipped - clipped.mean()) / deviation).astype(np.float32)
+    scaled: FloatArray = ((clipped - within.mean()) / deviation).astype(np.float32)
     return scaled
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spineps.config import SemanticConfig
-from spineps.geometry import Box, FloatArray, Geometry, resample
+from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample
 from spineps.inference.protocols import SemanticPredictor
 from spineps.inference.sliding import Progress, probabilities
 from spineps.labels import Scheme
+from spineps.stages.field import surround, turned_field
 from spineps.stages.preprocess import Prepared, normalise
 from spineps.volume import LabelMap
 
 ScoreObserver = Callable[[FloatArray, Geometry], None]
+LEAST_WEIGHT: Final = 0.05
+"""Least share of the image in a value beside the surround of a turned field."""
 MARGIN_VOX: Final = 2
 """Model voxels around the labelled ones within which probabilities are brought back to the input's grid."""
 
@@ -32,8 +36,9 @@ def predict_semantic(
     """Label every voxel of the scan.
 
     The image is normalised, sampled linearly at the predictor's spacing and predicted tile by tile; the probabilities, not
-    the labels, are interpolated back to the grid of the scan, where the most probable label wins. ``on_scores`` is told the
-    probabilities, shape (C, P, I, R), and their grid; who keeps them copies them.
+    the labels, are interpolated back to the grid of the scan, where the most probable label wins. A scan that was resampled
+    onto a turned grid is predicted on the grid of its own field of view. ``on_scores`` is told the probabilities, shape
+    (C, P, I, R), and their grid; who keeps them copies them.
 
     Returns
     -------
@@ -41,8 +46,7 @@ def predict_semantic(
         In the PIR-oriented grid of the whole scan, ids as in :class:`spineps.labels.Structure` (endplates undivided).
     """
     config = config or SemanticConfig()
-    grid = prepared.geometry.resampled(predictor.spacing_mm)
-    image = resample(normalise(prepared.image), prepared.geometry, grid, order=1)
+    grid, image = _on_network_grid(prepared, predictor.spacing_mm)
     scores = probabilities(
         image,
         predictor,
@@ -58,6 +62,20 @@ def predict_semantic(
     return LabelMap(labels, prepared.full, Scheme.SEMANTIC)
 
 
+def _on_network_grid(prepared: Prepared, spacing_mm: Spacing) -> tuple[Geometry, FloatArray]:
+    """The network's grid over the field of view, and the normalised image on it."""
+    empty = surround(prepared.image)
+    field = None if empty is None else turned_field(empty, prepared.geometry)
+    if empty is None or field is None:
+        grid = prepared.geometry.resampled(spacing_mm)
+        return grid, resample(normalise(prepared.image), prepared.geometry, grid, order=1)
+    grid = field.resampled(spacing_mm)
+    seen = (~empty).astype(np.float32)
+    total = resample(normalise(prepared.image, empty) * seen, prepared.geometry, grid, order=1)
+    weight = resample(seen, prepared.geometry, grid, order=1)  # the surround has no part in the values beside it
+    return grid, total / np.maximum(weight, LEAST_WEIGHT)
+
+
 def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Labels on ``target`` from class probabilities on ``grid``, one class at a time.
 
@@ -66,7 +84,7 @@ def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: 
     scores : ndarray of float32, shape (C, P, I, R)
         Probabilities, background first.
     grid, target : Geometry
-        Parallel grids.
+        Grids of the same space.
     labels : ndarray of uint8, shape (C,)
         Id of each class.
     """
@@ -87,13 +105,15 @@ def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: 
         better = here > best
         best[better] = here[better]
         winner[better] = label
+    if not part.parallel_to(region):
+        winner *= resample(np.ones(part.shape, np.uint8), part, region, order=0, beyond=0)
     found[there.slices] = winner
     return found
 
 
 def _box_on(target: Geometry, part: Geometry) -> Box:
-    """Voxels of ``target`` whose centres lie within the field of view of ``part``; their axes are parallel."""
-    corners = target.to_vox(part.to_mm([(-0.5, -0.5, -0.5), np.asarray(part.shape) - 0.5]))
+    """Smallest box of ``target`` with all voxels whose centres lie within the field of view of ``part``."""
+    corners = target.to_vox(part.to_mm(list(product(*[(-0.5, n - 0.5) for n in part.shape]))))
     low, high = np.ceil(corners.min(axis=0)).astype(int), np.floor(corners.max(axis=0)).astype(int) + 1
     a, b, c = (int(v) for v in low)
     d, e, f = (int(v) for v in high)
