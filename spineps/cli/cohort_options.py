@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from spineps.cli import options
 from spineps.cli import published_flags as flags
 from spineps.cli.check import add_read_options, read_options
+from spineps.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from spineps.cohort.settings import CohortSettings, MachineSettings, ScanSettings, Selection
@@ -55,6 +56,18 @@ def add_doing(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--memory-limit", type=_amount, default=0.0, metavar="GB", help="that one worker may hold; 0: no limit (default)"
+    )
+    group.add_argument(
+        "--dask",
+        metavar="WHERE",
+        help="work on a Dask cluster: local:N (N processes here), the address or scheduler file of a running one, or slurm, "
+        "pbs, lsf or sge with --dask-config",
+    )
+    group.add_argument(
+        "--dask-config",
+        type=Path,
+        metavar="FILE",
+        help="YAML that describes a job, as dask-jobqueue reads it, and how many (jobs)",
     )
     group.add_argument(
         "--wait",
@@ -140,13 +153,20 @@ def _scan_settings(args: argparse.Namespace, modality: str) -> ScanSettings:
 
 
 def _machine(args: argparse.Namespace) -> MachineSettings:
-    from spineps.cohort.settings import MachineSettings
+    from spineps.cohort.settings import DaskSettings, MachineSettings
 
+    if args.dask is None and args.dask_config is not None:
+        raise UsageError(ErrorCode.USAGE, "--dask-config belongs to --dask.", remedy="Add --dask slurm, pbs, lsf or sge.")
+    if args.dask is not None and args.jobs > 1:
+        raise UsageError(
+            ErrorCode.USAGE, "--jobs and --dask exclude each other.", remedy="Use --dask local:N for N workers here."
+        )
     return MachineSettings(
         jobs=args.jobs,
         time_limit_s=args.time_limit * _MINUTE_S or None,
         memory_limit_gb=args.memory_limit or None,
         wait=args.wait,
+        dask=None if args.dask is None else DaskSettings(args.dask, args.dask_config),
     )
 
 

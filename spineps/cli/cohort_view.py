@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from spineps.cli.console import Console, Verbosity, one_line
 from spineps.cohort.events import Watcher
 from spineps.cohort.settings import CohortReport, ScanReport, ScanState
+from spineps.errors import ErrorCode
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -73,6 +74,10 @@ class LineView(Watcher):
         if report.seconds:
             self.computed += 1
             self._first_done = self._first_done or self._clock()
+
+    def refused(self, reason: str) -> None:
+        """Say that a worker of a cluster cannot be used."""
+        self._console.say(f"{ErrorCode.CLUSTER}: a worker was refused: {one_line(reason)}")
 
     def tick(self) -> None:
         """Say a line a minute."""

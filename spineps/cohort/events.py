@@ -22,5 +22,8 @@ class Watcher:
     def finished(self, report: ScanReport, *, waiting: int) -> None:
         """A scan is settled; so many are left."""
 
+    def refused(self, reason: str) -> None:
+        """A worker of a cluster cannot be used, for this reason and with this remedy."""
+
     def tick(self) -> None:
         """Some time has passed (about a quarter of a second)."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import queue
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import spineps.errors
 from spineps.cohort.case import Outcome, Task
@@ -27,24 +28,41 @@ TRIES: Final = 2
 MOST_FALSE_STARTS: Final = 3
 
 
-class Work(Protocol):
+class Work(ABC):
     """Where tasks come from and outcomes go."""
 
+    @abstractmethod
     def next(self) -> Task | None:
         """The next task, claimed for this run; None while there is none."""
 
+    @abstractmethod
     def settled(self, task: Task, outcome: Outcome) -> None:
         """A task has its outcome."""
 
+    @abstractmethod
     def lost(self, task: Task) -> None:
         """A worker ended in the middle of a task."""
 
+    @abstractmethod
     def started(self, name: str, slot: int) -> None:
         """A worker's networks began with a task."""
 
+    @abstractmethod
     def stage(self, name: str, slot: int, stage: str) -> None:
         """A stage of a task is done."""
 
+    def offered(self, engine: str) -> None:  # noqa: B027  only who gave an order is told
+        """A worker has loaded the models of its order, and runs them so."""
+
+    def refused(self, reason: str) -> None:  # noqa: B027  on one machine none is
+        """A worker of a cluster cannot be used."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no task will come any more once those under way are settled."""
+        return True
+
+    @abstractmethod
     def tick(self) -> None:
         """Some time has passed."""
 
@@ -90,6 +108,8 @@ class Pool:
         Threads of each worker's networks.
     work : Work
         Where tasks come from and outcomes go.
+    order : Mapping, optional
+        What each worker loads as soon as it starts; the first worker then starts at once, before any task.
     clock : callable
         Seconds, never going back.
     """
@@ -100,10 +120,12 @@ class Pool:
         threads: int,
         work: Work,
         *,
+        order: Message | None = None,
         debug: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._machine, self._threads, self._work, self._debug, self._clock = machine, threads, work, debug, clock
+        self._order = order
         self._heard: queue.Queue[tuple[WorkerProcess, Message | None]] = queue.Queue()
         self._slots: list[_Slot] = []
         self._again: deque[_Pending] = deque()
@@ -118,7 +140,9 @@ class Pool:
             Where no scan can be computed: a model is missing or damaged, or workers do not start.
         """
         try:
-            while self._feed():
+            if self._order is not None:
+                self._slots.append(_Slot(0, self._started()))
+            while self._feed() or not self._work.ended:
                 self._listen()
                 self._enforce_limits()
                 self._work.tick()
@@ -152,7 +176,10 @@ class Pool:
             slot.process.tell(task_to_plain(pending.task))
 
     def _started(self) -> WorkerProcess:
-        return WorkerProcess(self._heard, threads=self._threads, debug=self._debug)
+        process = WorkerProcess(self._heard, threads=self._threads, debug=self._debug)
+        if self._order is not None:
+            process.tell(self._order)
+        return process
 
     def _next_for(self, slot: _Slot | None) -> _Pending | None:
         """The next task for a worker; a suspect one goes to an idle worker only."""
@@ -189,6 +216,8 @@ class Pool:
         elif "done" in message:
             slot.since_s = None
             self._work.settled(slot.tasks.popleft().task, outcome_from_plain(message["done"]))
+        elif "offer" in message:
+            self._work.offered(str(message["offer"]))
         elif "unusable" in message:
             raise _rebuilt(message["unusable"])
 

@@ -99,6 +99,11 @@ class WorkerProcess:
         self._heard.put((self, None))
 
 
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _environment(threads: int) -> dict[str, str]:
     """That of the run, with the number of threads where numerical libraries look for it when they are loaded."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from spineps.cohort.case import Outcome, Task, record_failure
 from spineps.cohort.claims import Claims
+from spineps.cohort.cluster import local_workers
 from spineps.cohort.events import Watcher
 from spineps.cohort.files import remove_quietly
 from spineps.cohort.keepsakes import write_keepsakes
 from spineps.cohort.layout import Case
 from spineps.cohort.plan import Plan, make_plan, report_of
-from spineps.cohort.pool import Pool
+from spineps.cohort.pool import Pool, Work
+from spineps.cohort.process import core_count
 from spineps.cohort.proof import Standing
 from spineps.cohort.settings import CohortReport, CohortSettings, Naming, ScanState
 from spineps.cohort.sidecars import write_dataset_files
@@ -26,6 +27,9 @@ from spineps.cohort.tables import write_cohort_table
 from spineps.errors import ErrorCode, OutputError, ResourceError, SpinepsError, UsageError
 from spineps.io import atomic
 from spineps.outputs.record import DONE
+
+if TYPE_CHECKING:
+    from spineps.cohort.dask_pool import DaskPool
 
 CRASHES: Final = "crashes"
 ROOT_CLAIM: Final = "root"
@@ -84,7 +88,7 @@ def run_cohort(
     return _report(plan)
 
 
-class _Run:
+class _Run(Work):
     """The scans of a plan on their way through the workers."""
 
     def __init__(self, plan: Plan, claims: Claims, watcher: Watcher, *, debug: bool) -> None:
@@ -98,7 +102,7 @@ class _Run:
         machine = self._plan.settings.machine
         try:
             while True:
-                Pool(machine, _threads(self._plan.settings), self, debug=self._debug).run()
+                self._pool().run()
                 if not self._of_others or not machine.wait:
                     break
                 time.sleep(_POLL_S)
@@ -111,6 +115,16 @@ class _Run:
         for case in self._of_others:
             claimed = replace(report_of(case, ScanState.CLAIMED), code=ErrorCode.CLAIMED)
             self._plan.reports[case.name] = claimed
+
+    def _pool(self) -> Pool | DaskPool:
+        """The workers: processes of this machine, or those of a cluster."""
+        settings = self._plan.settings
+        threads = _threads(settings)
+        if settings.machine.dask is None:
+            return Pool(settings.machine, threads, self, debug=self._debug)
+        from spineps.cohort.dask_pool import DaskPool
+
+        return DaskPool(settings, threads, self, self._plan.state_folder, debug=self._debug)
 
     def next(self) -> Task | None:
         """Claim the next scan that nobody else works on; one that another run has done meanwhile is settled."""
@@ -159,6 +173,10 @@ class _Run:
         """A stage is done."""
         self._watcher.stage(name, slot, stage)
 
+    def refused(self, reason: str) -> None:
+        """A worker of the cluster cannot be used."""
+        self._watcher.refused(reason)
+
     def tick(self) -> None:
         """Some time has passed."""
         self._watcher.tick()
@@ -204,12 +222,12 @@ def _writing_root(claims: Claims, root: Path) -> Iterator[None]:
 
 
 def _threads(settings: CohortSettings) -> int:
-    """Threads of each worker: what was asked for, or its share of the cores."""
+    """Threads of each worker: what was asked for, or its share of the cores of this machine (0: of its own machine)."""
     asked = max(scan.pipeline.compute.threads for scan in (settings.scan, *settings.by_modality.values()))
-    if asked > 0:
+    workers = settings.machine.jobs if settings.machine.dask is None else local_workers(settings.machine.dask)
+    if asked > 0 or workers is None:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, settings.machine.jobs))
+    return max(1, core_count() // max(1, workers))
 
 
 def _check_limits(settings: CohortSettings) -> None:

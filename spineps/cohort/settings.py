@@ -99,6 +99,7 @@ class ModelFolders:
 
     semantic: Path | None = None
     instance: Path | None = None
+    labeling: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,23 @@ class ScanSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DaskSettings:
+    """A Dask cluster that a run works on.
+
+    Parameters
+    ----------
+    where : str
+        ``local:N`` (N processes of this machine), the address or the scheduler file (``.json``) of a running cluster, or the
+        name of a batch system: ``slurm``, ``pbs``, ``lsf`` or ``sge``.
+    config : Path or None
+        For a batch system: YAML as dask-jobqueue reads it, and ``jobs``, how many jobs to keep running.
+    """
+
+    where: str
+    config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MachineSettings:
     """How much of a machine a run may take. Nothing of it can change a result.
 
@@ -134,12 +152,15 @@ class MachineSettings:
         Resident memory (10^9 bytes) that a worker process may take.
     wait : bool
         At the end, wait for scans that other runs are working on, and take over those whose run died.
+    dask : DaskSettings or None
+        Work on a Dask cluster instead of ``jobs`` processes of this machine; the limits are those of each of its workers.
     """
 
     jobs: int = 1
     time_limit_s: float | None = DEFAULT_TIME_LIMIT_S
     memory_limit_gb: float | None = None
     wait: bool = True
+    dask: DaskSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from spineps.cohort.case import Outcome, Task
 from spineps.cohort.proof import Recipe
-from spineps.cohort.settings import ModelFolders, Naming
-from spineps.config import PipelineConfig
+from spineps.cohort.settings import ModelFolders, Naming, ScanSettings
+from spineps.config import ComputeConfig, PipelineConfig
 from spineps.errors import Finding, FindingCode
 from spineps.io.affine import AffineChoice
 from spineps.io.load import ReadOptions
+
+
+class Order(tuple[tuple[ComputeConfig, ModelFolders], ...]):
+    """What a worker is to have loaded before its first scan: ways of running networks, and the networks."""
+
+    __slots__ = ()
 
 
 def line(message: dict[str, Any]) -> bytes:
@@ -32,7 +39,7 @@ def task_to_plain(task: Task) -> dict[str, Any]:
         "known": str(task.known),
         "first_phase": str(task.first_phase),
         "config": task.config.as_dict(),
-        "models": [_text(task.models.semantic), _text(task.models.instance)],
+        "models": _folders(task.models),
         "findings": [[finding.code.value, finding.message] for finding in task.findings],
         "read": [task.read.affine.value, task.read.volume],
         "naming": task.naming.value,
@@ -43,7 +50,6 @@ def task_to_plain(task: Task) -> dict[str, Any]:
 
 def task_from_plain(plain: dict[str, Any]) -> Task:
     """A task from what :func:`task_to_plain` gave."""
-    semantic, instance = plain["models"]
     affine, volume = plain["read"]
     return Task(
         name=plain["name"],
@@ -54,13 +60,27 @@ def task_from_plain(plain: dict[str, Any]) -> Task:
         known=Path(plain["known"]),
         first_phase=Path(plain["first_phase"]),
         config=config_from_plain(plain["config"]),
-        models=ModelFolders(_path(semantic), _path(instance)),
+        models=ModelFolders(*map(_path, plain["models"])),
         read=ReadOptions(AffineChoice(affine), volume),
         naming=Naming(plain["naming"]),
         recipe=Recipe(*plain["recipe"]),
         findings=tuple(Finding(FindingCode(code), message) for code, message in plain["findings"]),
         keep_semantic=plain["keep_semantic"],
     )
+
+
+def order_to_plain(scans: Iterable[ScanSettings]) -> dict[str, Any]:
+    """What scans of these settings need, as plain values."""
+    needed = {(scan.pipeline.compute, scan.models): scan.pipeline.as_dict()["compute"] for scan in scans}
+    return {"order": [[plain, *_folders(models)] for (_, models), plain in needed.items()]}
+
+
+def order_from_plain(plain: list[list[Any]]) -> Order:
+    """An order from what :func:`order_to_plain` gave."""
+    from pydantic import TypeAdapter
+
+    compute = TypeAdapter(ComputeConfig).validate_python
+    return Order((compute(config), ModelFolders(*map(_path, folders))) for config, *folders in plain)
 
 
 def config_from_plain(plain: dict[str, Any]) -> PipelineConfig:
@@ -80,8 +100,8 @@ def outcome_from_plain(plain: dict[str, Any]) -> Outcome:
     return Outcome(**plain)
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _folders(models: ModelFolders) -> list[str | None]:
+    return [None if path is None else str(path) for path in (models.semantic, models.instance, models.labeling)]
 
 
 def _path(text: str | None) -> Path | None:
