@@ -34,7 +34,9 @@ _ENDPLATES_MERGED: Final = np.where(lookup(ENDPLATES), np.uint8(Structure.ENDPLA
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def draw_instance_sample(volume: Volume, rng: np.random.Generator, *, corrupt: bool = True) -> Pair:
+def draw_instance_sample(
+    volume: Volume, rng: np.random.Generator, *, corrupt: bool = True, size: Shape = INSTANCE_CUTOUT
+) -> Pair:
     """Draw a cutout around a random vertebra of a phantom (augmentation: SPINEPS paper, appendix A).
 
     Parameters
@@ -45,10 +47,12 @@ def draw_instance_sample(volume: Volume, rng: np.random.Generator, *, corrupt: b
         Source of all randomness.
     corrupt : bool
         Put errors of a semantic network into the labels.
+    size : tuple of 3 int
+        Voxels (P, I, R) of the cutout.
 
     Returns
     -------
-    labels : ndarray of uint8, shape :data:`INSTANCE_CUTOUT`
+    labels : ndarray of uint8, shape ``size``
         Semantic ids at 2 mm, endplates as one structure.
     target : ndarray of uint8, same shape
         0 none, 1 the vertebra above, 2 the centre one, 3 the one below.
@@ -66,7 +70,7 @@ def draw_instance_sample(volume: Volume, rng: np.random.Generator, *, corrupt: b
     vertebra = centres[rng.integers(len(centres))]
     centre_mm = np.asarray(volume.centres_vox[vertebra]) * volume.spacing_mm + rng.normal(0, _JITTER_MM)
     placement = Placement.draw(rng, centre_mm, tilt=_TILT, log_scale=_LOG_SCALE, flip=0.5)
-    grid = sample_grid(INSTANCE_CUTOUT, INSTANCE_SPACING_MM, INSTANCE_SHIFT_MM)
+    grid = sample_grid(size, INSTANCE_SPACING_MM, INSTANCE_SHIFT_MM)
     index, outside = nearest_voxels(grid, placement, volume.shape, volume.spacing_mm)
     labels = np.where(outside, np.uint8(0), _ENDPLATES_MERGED[volume.semantic.reshape(-1)[index]])
     target = _target(labels, volume.instance.reshape(-1)[index], volume.order, vertebra)

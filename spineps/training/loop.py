@@ -1,4 +1,4 @@
-"""The training loop: streams phantoms, averages weights, saves often, exports whenever the model got better."""
+"""The training loop: streams samples, averages weights, saves often, exports whenever the model got better."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from spineps.config import ComputeConfig
-from spineps.inference.engine import channels_last, choose_engine, thread_count
+from spineps.config import ComputeConfig, EngineName
+from spineps.errors import ErrorCode, ModelError
+from spineps.inference.machine import choose_engine, thread_count
 from spineps.io import atomic
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
-from spineps.training.stream import Stream, fill_pool, load_volume
+from spineps.training.source import SampleStream, Source
+from spineps.training.stream import fill_pool, load_volume
 from spineps.training.tasks import TASKS, Sample, Task
 from spineps.zoo.card import Kind, ModelCard
 from spineps.zoo.export import export_model
@@ -57,6 +59,8 @@ class TrainConfig:
         Model folder whose weights are taken to begin with.
     half_share : float
         First share of the time spent at half the in-plane resolution (semantic network only).
+    source : Source or None
+        Where samples come from; phantoms by default.
     """
 
     kind: Kind
@@ -73,15 +77,17 @@ class TrainConfig:
     report_seconds: float = 60.0
     save_seconds: float = 240.0
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+    source: Source | None = None
 
 
 def train(config: TrainConfig, report: Report) -> ModelCard:
-    """Train a network on phantoms for a given time.
+    """Train a network for a given time.
 
     Returns
     -------
     ModelCard
-        Of the model in ``config.out / "model"``: the best averaged weights by Dice on held-out phantoms.
+        Of the model in ``config.out / "model"``: the best averaged weights by Dice on held-out phantoms, or on held-out
+        patients of one's own data, where the model that a training starts from is the first to beat.
 
     Raises
     ------
@@ -90,13 +96,42 @@ def train(config: TrainConfig, report: Report) -> ModelCard:
     """
     config.out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, report)
-    pool = config.pool or config.out / "pool"
-    stream = trainer.task.stream(pool, seed=config.seed, workers=config.workers, state=trainer.stream_state)
+    stream = trainer.source.stream(trainer.stream_state)
     try:
+        if config.source is not None and trainer.step == 0:
+            trainer.export_if_better(stream.seeds())
         trainer.run(stream)
     finally:
         stream.close()
     return read_card(trainer.model_folder)
+
+
+class PhantomSource(Source):
+    """Samples from phantoms that worker processes make."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+        self.task = TASKS[config.kind]()
+
+    def stream(self, state: dict[str, Any] | None) -> SampleStream:
+        """Start the worker processes."""
+        config = self._config
+        return self.task.stream(config.pool or config.out / "pool", seed=config.seed, workers=config.workers, state=state)
+
+    def validation(self) -> list[Sample]:
+        """Samples of phantoms of held-out seeds."""
+        paths = fill_pool(self._config.out / "validation", VALIDATION_SEED, VALIDATION_VOLUMES)
+        rng = np.random.default_rng(VALIDATION_SEED)
+        volumes = [load_volume(path) for path in paths]
+        return [self.task.draw(volume, rng) for volume in volumes for _ in range(VALIDATION_SAMPLES)]
+
+    def origin(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """For the card."""
+        return {
+            "data": "digital phantoms made by spineps.phantom; no patient image",
+            "phantom_seeds": list(seeds),
+            "validation_seeds": [VALIDATION_SEED, VALIDATION_SEED + VALIDATION_VOLUMES - 1],
+        }
 
 
 class Trainer:
@@ -104,15 +139,16 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, report: Report) -> None:
         self.config, self.report = config, report
-        self.task: Task = TASKS[config.kind]()
-        self.engine = choose_engine(config.compute)
+        self.source: Source = config.source or PhantomSource(config)
+        self.task: Task = self.source.task
+        self.engine = choose_engine(replace(config.compute, engine=EngineName.TORCH))
         threads = config.compute.threads or max(1, thread_count(config.compute) - config.workers)
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self.network = self.task.network()
         if config.warm_start is not None:
-            self.network.load_state_dict(load_model(config.warm_start).network.state_dict())
-        channels_last(self.network.to(self.engine.device))
+            self._take_weights(config.warm_start)
+        self.network.to(self.engine.device, memory_format=torch.channels_last_3d)
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), config.rate or self.task.learning_rate, weight_decay=1e-4)
         self.step, self.seconds, self.best = 0, 0.0, -1.0
@@ -132,7 +168,7 @@ class Trainer:
         """Where the best model goes."""
         return self.config.out / "model"
 
-    def run(self, stream: Stream) -> None:
+    def run(self, stream: SampleStream) -> None:
         """Train until the time is used up."""
         began = time.monotonic() - self.seconds
         reported = saved = self.seconds
@@ -184,7 +220,7 @@ class Trainer:
             return ()
         return tuple((2 * counts[0, 1:] / counts[1, 1:]).tolist())
 
-    def save(self, stream: Stream) -> None:
+    def save(self, stream: SampleStream) -> None:
         """Validate, export the model if it got better, and write the checkpoint, which knows the best so far."""
         self.export_if_better(stream.seeds())
         facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "stream": stream.state()}
@@ -201,6 +237,24 @@ class Trainer:
             network = copy.deepcopy(self.average).to("cpu")
             export_model(self.model_folder, network, self.task.card_facts() | {"training": self._origin(dice, seeds)})
 
+    def _take_weights(self, folder: Path) -> None:
+        """The first weights from a model folder.
+
+        Raises
+        ------
+        ModelError
+            MODEL_CORRUPT where they are those of another network.
+        """
+        model = load_model(folder)
+        try:
+            self.network.load_state_dict(model.network.state_dict())
+        except RuntimeError as error:
+            raise ModelError(
+                ErrorCode.MODEL_CORRUPT,
+                f"model {model.card.name} ({model.card.network}) does not fit the network that is trained.",
+                remedy="Give --warm-start a model of the same kind that spineps train made.",
+            ) from error
+
     def _resume(self) -> None:
         facts = read_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer)
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
@@ -208,11 +262,7 @@ class Trainer:
         self.report(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
 
     def _validation_samples(self) -> list[Sample]:
-        folder = self.config.out / "validation"
-        paths = fill_pool(folder, VALIDATION_SEED, VALIDATION_VOLUMES)
-        rng = np.random.default_rng(VALIDATION_SEED)
-        volumes = [load_volume(path) for path in paths]
-        return [self.task.draw(volume, rng) for volume in volumes for _ in range(VALIDATION_SAMPLES)]
+        return self.source.validation()
 
     def _rate(self, done: float) -> float:
         """Warm-up, then half a cosine from 1 to FINAL_RATE."""
@@ -225,7 +275,7 @@ class Trainer:
         for mean, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(new, 1 - decay)
 
-    def _progress(self, losses: list[float], seconds: float, stream: Stream) -> None:
+    def _progress(self, losses: list[float], seconds: float, stream: SampleStream) -> None:
         rate = len(losses) / seconds
         self.report(
             f"{self.seconds / 3600:.2f} h  step {self.step}  {rate:.2f} it/s  loss {np.mean(losses):.4f}  "
@@ -242,15 +292,15 @@ class Trainer:
         return {
             "command": self.config.command,
             "commit": source_commit(),
-            "data": "digital phantoms made by spineps.phantom; no patient image",
-            "phantom_seeds": list(seeds),
+            **self.source.origin(seeds),
             "hours": round(self.seconds / 3600, 3),
             "steps": self.step,
             "engine": self.engine.name,
             "warm_start": self.config.warm_start.name if self.config.warm_start else None,
-            "validation_seeds": [VALIDATION_SEED, VALIDATION_SEED + VALIDATION_VOLUMES - 1],
             "validation_dice": {
-                str(label): round(d, 4) for label, d in zip(self.task.scored(), dice, strict=True) if not math.isnan(d)
+                self.source.name_of(label): round(d, 4)
+                for label, d in zip(self.task.scored(), dice, strict=True)
+                if not math.isnan(d)
             },
         }
 

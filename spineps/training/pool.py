@@ -90,7 +90,7 @@ def build_volume(seed: int) -> Volume:
 
 def volume_of(anatomy: Anatomy, *, seed: int) -> Volume:
     """The parts of an anatomy that training needs, with the centres of its bodies."""
-    centres, order = _bodies(anatomy.semantic, anatomy.instance)
+    centres, order = bodies_of(anatomy.semantic, anatomy.instance)
     return Volume(
         anatomy.tissue, anatomy.semantic, anatomy.instance, anatomy.geometry.spacing_mm, seed, MappingProxyType(centres), order
     )
@@ -174,7 +174,7 @@ def _mapped(path: Path, entry: dict[str, Any], data_start: int) -> NDArray[np.ui
     return np.memmap(path, dtype=np.uint8, mode="r", offset=data_start + entry["data_offsets"][0], shape=(p, i, r))
 
 
-def _bodies(
+def bodies_of(
     semantic: NDArray[np.uint8], instance: NDArray[np.uint8]
 ) -> tuple[dict[int, tuple[float, float, float]], tuple[int, ...]]:
     """Centres of the bodies that are whole enough to be a cutout's centre, and all vertebrae from top to bottom."""

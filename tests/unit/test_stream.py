@@ -17,7 +17,7 @@ from spineps.phantom.tissues import Tissue
 from spineps.training import corruption, stream
 from spineps.training.instance_samples import INSTANCE_CUTOUT, draw_instance_sample
 from spineps.training.placement import Placement, nearest_voxels, sample_grid
-from spineps.training.pool import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Volume, _bodies, load_volume, pool_files, save_volume
+from spineps.training.pool import FIRST_TRAINING_SEED, HELD_OUT_SEEDS, Volume, bodies_of, load_volume, pool_files, save_volume
 from spineps.training.semantic_samples import IGNORE, SEMANTIC_PATCH, _beyond_an_edge, draw_semantic_sample
 from spineps.training.stream import Stream, StreamConfig
 
@@ -42,7 +42,7 @@ def toy_volume(seed: int = FIRST_TRAINING_SEED) -> Volume:
     tissue = np.full_like(semantic, Tissue.MUSCLE)
     tissue[semantic == Structure.CORPUS] = Tissue.BODY_MARROW
     tissue[semantic == Structure.DISC] = Tissue.NUCLEUS
-    centres, order = _bodies(semantic, instance)
+    centres, order = bodies_of(semantic, instance)
     return Volume(tissue, semantic, instance, (1.0, 1.0, 2.0), seed, MappingProxyType(centres), order)
 
 
@@ -59,7 +59,7 @@ def test_order_follows_the_spine_and_not_the_ids(volume: Volume) -> None:
 
 def test_bodies_cut_by_the_edge_are_no_centres() -> None:
     whole = toy_volume()
-    centres, order = _bodies(whole.semantic[:, 28:], whole.instance[:, 28:])
+    centres, order = bodies_of(whole.semantic[:, 28:], whole.instance[:, 28:])
     assert order == ORDER
     assert set(centres) == set(ORDER[1:])
 
