@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from spineps.inference.engine import InstanceEngine, SemanticEngine
     from spineps.inference.levels import LevelEngine
-    from spineps.inference.published import NnunetEngine, PublishedInstanceEngine
+    from spineps.inference.published import LabelingEngine, NnunetEngine, PublishedInstanceEngine
     from spineps.outputs.relabel import Correction
     from spineps.pipeline import Models
 
@@ -225,6 +225,7 @@ def load_models(
     semantic: bool = True,
     semantic_folder: Path | None = None,
     instance_folder: Path | None = None,
+    labeling_folder: Path | None = None,
 ) -> Models:
     """The networks of a run, by default the bundled ones, loaded once a process for each way of running them.
 
@@ -234,7 +235,7 @@ def load_models(
         Device, precision and threads.
     semantic : bool
         Whether the first phase's network is needed.
-    semantic_folder, instance_folder : Path, optional
+    semantic_folder, instance_folder, labeling_folder : Path, optional
         Model folders with a card, such as :func:`spineps.zoo.choose.choose_models` gives.
 
     Raises
@@ -245,11 +246,11 @@ def load_models(
     from spineps.pipeline import Models
 
     first = _load_semantic(compute, semantic_folder) if semantic else None
-    second = _load_instance(compute, instance_folder)
+    second = _load_instance(compute.of_instances, instance_folder)
     provenance = {"instance": _described(second)}
     if first is not None:
         provenance = {"semantic": _described(first), **provenance}
-    third = _load_levels(compute)
+    third = _load_labeling(compute, labeling_folder)
     if third is not None:
         provenance = {**provenance, "labeling": _described(third)}
     return Models(first, second, provenance, third)
@@ -270,17 +271,17 @@ def _load_instance(compute: ComputeConfig, folder: Path | None) -> InstanceEngin
 
 
 @lru_cache(maxsize=2)
-def _load_levels(compute: ComputeConfig) -> LevelEngine | None:
-    """The bundled labeling network; None where the package has none, and the masks alone name the levels."""
-    from spineps.inference.load import load_levels
+def _load_labeling(compute: ComputeConfig, folder: Path | None) -> LevelEngine | LabelingEngine | None:
+    """The labeling network; None where the package has none, and the masks alone name the levels."""
+    from spineps.inference.load import load_labeling
     from spineps.zoo.card import Kind
     from spineps.zoo.store import is_bundled
 
-    return load_levels(compute) if is_bundled(Kind.LABELING) else None
+    return None if folder is None and not is_bundled(Kind.LABELING) else load_labeling(compute, folder)
 
 
 def _described(
-    engine: SemanticEngine | NnunetEngine | InstanceEngine | PublishedInstanceEngine | LevelEngine,
+    engine: SemanticEngine | NnunetEngine | InstanceEngine | PublishedInstanceEngine | LevelEngine | LabelingEngine,
 ) -> dict[str, str]:
     """What the record of a run says of a network."""
     card = engine.card

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig
 from spineps.errors import ErrorCode, Finding, FindingCode, InputError, NoSpineError
 from spineps.geometry import PIR, FloatArray, Geometry, Reorientation
-from spineps.inference.protocols import InstancePredictor, LevelPredictor, ScanPredictor, SemanticPredictor
+from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, ScanPredictor, SemanticPredictor
 from spineps.labeling.evidence import gather_evidence
 from spineps.labeling.naming import decide, renamed
 from spineps.labels import VERTEBRA, Scheme, Structure, lookup
@@ -47,14 +47,14 @@ class Models:
         Network of the second phase.
     provenance : Mapping
         What is written into the record of a run: names, versions, hashes.
-    labeling : LevelPredictor or None
-        Network that names levels; without it the masks alone do.
+    labeling : LevelPredictor, LabelingPredictor or None
+        Network that names levels, one of ours or a published one; without it the masks alone do.
     """
 
     semantic: SemanticPredictor | ScanPredictor | None
     instance: InstancePredictor
     provenance: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    labeling: LevelPredictor | None = None
+    labeling: LevelPredictor | LabelingPredictor | None = None
 
 
 def segment_scan(

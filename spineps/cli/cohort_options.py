@@ -148,8 +148,8 @@ def _scan_settings(args: argparse.Namespace, modality: str) -> ScanSettings:
     from spineps.zoo.choose import choose_models
 
     chosen = choose_models(flags.asked_models(args), scan=f"sub-x_mod-{modality}")
-    findings = (*chosen.findings, *flags.labeling_findings(args))
-    return ScanSettings(flags.config_of(args, chosen), ModelFolders(chosen.semantic, chosen.instance), findings)
+    folders = ModelFolders(chosen.semantic, chosen.instance, chosen.labeling)
+    return ScanSettings(flags.config_of(args, chosen), folders, chosen.findings)
 
 
 def _machine(args: argparse.Namespace) -> MachineSettings:

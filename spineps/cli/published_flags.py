@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from spineps.cli import options
 from spineps.config import ExtraConfig, InstanceConfig, PipelineConfig, PreprocessConfig, SemanticConfig
-from spineps.errors import ErrorCode, Finding, FindingCode, UsageError
+from spineps.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
     from spineps.zoo.choose import Asked, Chosen
@@ -47,7 +47,7 @@ class Overrides:
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose models; read back by :func:`asked_models` and :func:`labeling_findings`."""
+    """Add the options that choose models; read back by :func:`asked_models`."""
     group = parser.add_argument_group("models", "an ID of 'spineps models list', a folder (with a slash), or auto")
     group.add_argument(
         "--model-semantic",
@@ -62,7 +62,13 @@ def add_models(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="model of the instance phase (default: bundled; with a published semantic model, the published one)",
     )
-    group.add_argument("--model-labeling", "-ml", metavar="MODEL", help="model that names the levels; none leaves them unnamed")
+    group.add_argument(
+        "--model-labeling",
+        "-ml",
+        metavar="MODEL",
+        help="model that names the levels; none leaves them unnamed (default: bundled; with a published semantic model, the "
+        "published one where fetched)",
+    )
     for name in ("model_semantic", "model_instance", "model_labeling"):
         _older(group, f"-{name}", dest=name)
 
@@ -181,26 +187,8 @@ def asked_models(args: argparse.Namespace) -> Asked:
     """The models that were asked for."""
     from spineps.zoo.choose import Asked
 
-    return Asked(args.model_semantic, args.model_instance, getattr(args, "model_by_default", None))
-
-
-def labeling_findings(args: argparse.Namespace) -> tuple[Finding, ...]:
-    """SETTING_IGNORED where a labeling model was asked for that does not run.
-
-    Raises
-    ------
-    ModelError
-        Where the model that was asked for is not on this machine, or cannot be imported.
-    """
-    from spineps.zoo.card import Kind
-    from spineps.zoo.choose import AUTO, NONE, folder_for
-
-    name = args.model_labeling
-    if name is None or name.lower() in (AUTO, NONE):
-        return ()
-    folder_for(Kind.LABELING, name)
-    text = "--model-labeling had no effect: no published labeling model runs yet, the levels are named from masks and image."
-    return (Finding(FindingCode.SETTING_IGNORED, text),)
+    by_default = getattr(args, "model_by_default", None)
+    return Asked(args.model_semantic, args.model_instance, by_default, args.model_labeling)
 
 
 def config_of(args: argparse.Namespace, chosen: Chosen) -> PipelineConfig:

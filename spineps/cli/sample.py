@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     names.check_places(folder, names.names_for(prefix), inputs=(path,))
     check_writable(folder)
     chosen = choose_models(flags.asked_models(args), scan=prefix)
-    findings = (*scan.source.findings, *chosen.findings, *flags.labeling_findings(args))
+    findings = (*scan.source.findings, *chosen.findings)
     scan = replace(scan, source=replace(scan.source, findings=findings))
     show_settings(console, flags.config_of(args, chosen))
     with console.work("Segmenting") as work, flags.profiled(args, folder, prefix):
@@ -83,7 +83,12 @@ def _segment(args: argparse.Namespace, chosen: Chosen, scan: Scan, folder: Path,
             keeper(name, value)
 
     prefix = scan.source.prefix or "scan"
-    models = api.load_models(config.compute, semantic_folder=chosen.semantic, instance_folder=chosen.instance)
+    models = api.load_models(
+        config.compute,
+        semantic_folder=chosen.semantic,
+        instance_folder=chosen.instance,
+        labeling_folder=chosen.labeling,
+    )
     try:
         result = api.segment_scan(scan, config=config, models=models, on_stage=on_stage, progress=work.progress)
     except NoSpineError as error:

@@ -118,8 +118,8 @@ def recipe_of(settings: CohortSettings, scan: ScanSettings) -> Recipe:
     semantic = [spineps.__version__, RECORD_FORMAT, first, read, model_identity(models.semantic, Kind.SEMANTIC)]
     findings = [[finding.code.value, finding.message] for finding in scan.findings]
     networks = [model_identity(models.instance, Kind.INSTANCE)]
-    if is_bundled(Kind.LABELING):
-        networks.append(model_identity(None, Kind.LABELING))
+    if models.labeling is not None or is_bundled(Kind.LABELING):
+        networks.append(model_identity(models.labeling, Kind.LABELING))
     rest = [second, settings.output.naming.value, networks, findings]
     return Recipe(hash_of(semantic), hash_of(rest))
 

@@ -88,7 +88,7 @@ def _loaded(compute: ComputeConfig, models: ModelFolders) -> Models:
     from spineps.api import load_models
 
     return load_models(
-        compute, semantic_folder=models.semantic, instance_folder=models.instance
+        compute, semantic_folder=models.semantic, instance_folder=models.instance, labeling_folder=models.labeling
     )
 
 

@@ -47,8 +47,6 @@ class InferenceConfig:
         Whether it segments the atlas.
     n4 : bool
         Whether it expects images whose bias field was corrected; ours do not.
-    foreign : bool
-        Whether it was made elsewhere than by this package.
     """
 
     log_name: str
@@ -57,7 +55,6 @@ class InferenceConfig:
     resolution_range: Sequence[Any] = ()
     has_c1: bool = False
     n4: bool = False
-    foreign: bool = False
 
 
 class SegmentationModel:
@@ -96,11 +93,6 @@ class SegmentationModel:
     def predictor(self) -> SemanticEngine | InstanceEngine | None:
         """The network; None before it is loaded."""
         return self._engine
-
-    @property
-    def foreign(self) -> bool:
-        """Whether it was made elsewhere than by this package."""
-        return self.inference_config.foreign
 
     @property
     def kind(self) -> Kind:
@@ -271,13 +263,11 @@ class BundledModel(SegmentationModel):
 @lru_cache(maxsize=4)
 def load_engine(kind: Kind, folder: Path | None, compute: ComputeConfig) -> Any:
     """The network of a folder (imported first, if it is a published one), or the bundled one, loaded once a process."""
-    from spineps.inference.load import load_instance, load_labeling, load_levels, load_semantic
+    from spineps.inference.load import load_instance, load_labeling, load_semantic
     from spineps.zoo.store import is_bundled
 
     if kind is Kind.LABELING:
-        if folder is None:
-            return load_levels(compute) if is_bundled(kind) else None
-        return load_labeling(compute, folder)
+        return None if folder is None and not is_bundled(kind) else load_labeling(compute, folder)
     return load_semantic(compute, folder) if kind is Kind.SEMANTIC else load_instance(compute, folder)
 
 
@@ -307,7 +297,6 @@ def describe(folder: Path | None) -> tuple[SpinepsPhase, InferenceConfig]:
             given.resolution_range,
             given.has_c1,
             not given.ct,
-            foreign=True,
         )
     card = read_card(folder)
     phase, made = SpinepsPhase[card.kind.name], card.elsewhere
@@ -320,7 +309,6 @@ def describe(folder: Path | None) -> tuple[SpinepsPhase, InferenceConfig]:
         (made.zoom_low, made.zoom_high),
         bool(getattr(made, "has_c1", False)),
         bool(getattr(made, "n4", False)),
-        foreign=True,
     )
 
 

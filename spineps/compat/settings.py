@@ -24,7 +24,7 @@ from spineps.config import (
 )
 from spineps.errors import Finding, FindingCode
 from spineps.geometry import PIR, Box, Reorientation, Shape, Spacing
-from spineps.inference.protocols import InstancePredictor, LevelPredictor, SpacedInstancePredictor
+from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, SpacedInstancePredictor
 from spineps.labeling.naming import renamed
 from spineps.labels import (
     CANAL_AND_CORD,
@@ -221,7 +221,9 @@ def at_spacing(network: Any, spacing_mm: Spacing) -> InstancePredictor:
     return predictor
 
 
-def level_network(labeling: SegmentationModel | None) -> tuple[LevelPredictor | None, tuple[Finding, ...]]:
+def level_network(
+    labeling: SegmentationModel | None,
+) -> tuple[LevelPredictor | LabelingPredictor | None, tuple[Finding, ...]]:
     """The network that names levels, and what is worth knowing about it.
 
     Parameters
@@ -231,17 +233,14 @@ def level_network(labeling: SegmentationModel | None) -> tuple[LevelPredictor | 
 
     Returns
     -------
-    LevelPredictor or None
+    LevelPredictor, LabelingPredictor or None
         None where the masks alone name the levels, or nobody does.
     tuple of Finding
-        MODEL_BUNDLED, or SETTING_IGNORED for a published network.
+        MODEL_BUNDLED.
     """
     if labeling is None:
         return None, ()
-    if labeling.foreign:
-        text = f"The labeling model {labeling.modelid()} had no effect: no published one runs yet, the masks name the levels."
-        return None, (Finding(FindingCode.SETTING_IGNORED, text),)
-    network: LevelPredictor | None = labeling.engine()
+    network: LevelPredictor | LabelingPredictor | None = labeling.engine()
     return network, labeling.findings()
 
 

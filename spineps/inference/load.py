@@ -10,9 +10,9 @@ from spineps.inference.engine import InstanceEngine, SemanticEngine
 from spineps.inference.levels import LevelEngine
 from spineps.inference.published import LabelingEngine, NnunetEngine, PublishedInstanceEngine
 from spineps.zoo.card import Kind
-from spineps.zoo.elsewhere import InstanceModel, NnunetModel
+from spineps.zoo.elsewhere import InstanceModel, LabelingModel, NnunetModel
 from spineps.zoo.published import import_folder, is_published
-from spineps.zoo.store import Model, bundled_folder, load_model
+from spineps.zoo.store import StoredModel, bundled_folder, open_model
 
 
 def load_semantic(config: ComputeConfig, folder: Path | None = None) -> SemanticEngine | NnunetEngine:
@@ -41,15 +41,17 @@ def load_instance(config: ComputeConfig, folder: Path | None = None) -> Instance
     return PublishedInstanceEngine(model, config) if made_elsewhere else InstanceEngine(model, config)
 
 
-def load_labeling(config: ComputeConfig, folder: Path) -> LabelingEngine:
-    """Load a published labeling network; it is imported at first use.
+def load_labeling(config: ComputeConfig, folder: Path | None = None) -> LevelEngine | LabelingEngine:
+    """Load a labeling model, the bundled one by default; a model made elsewhere is imported at first use.
 
     Raises
     ------
     ModelError
         Where it is missing, damaged or of another phase.
     """
-    return LabelingEngine(_load(Kind.LABELING, folder), config)
+    model = _load(Kind.LABELING, folder)
+    made_elsewhere = isinstance(model.card.elsewhere, LabelingModel)
+    return LabelingEngine(model, config) if made_elsewhere else LevelEngine(model, config)
 
 
 def load_levels(config: ComputeConfig, folder: Path | None = None) -> LevelEngine:
@@ -63,9 +65,9 @@ def load_levels(config: ComputeConfig, folder: Path | None = None) -> LevelEngin
     return LevelEngine(_load(Kind.LABELING, folder), config)
 
 
-def _load(kind: Kind, folder: Path | None) -> Model:
+def _load(kind: Kind, folder: Path | None) -> StoredModel:
     folder = bundled_folder(kind) if folder is None else folder
-    model = load_model(import_folder(folder) if is_published(folder) else folder)
+    model = open_model(import_folder(folder) if is_published(folder) else folder)
     if model.card.kind is not kind:
         raise ModelError(
             ErrorCode.MODEL_CORRUPT,

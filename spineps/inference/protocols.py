@@ -132,8 +132,9 @@ class SpacedInstancePredictor(Protocol):
         """The predictor for a mask of a given spacing (P, I, R)."""
 
 
+@runtime_checkable
 class LabelingPredictor(Protocol):
-    """A classifier of vertebral levels: an image patch around a vertebral body in, opinions on its level out."""
+    """A published classifier of vertebral levels: an image patch around a vertebral body in, opinions on its level out."""
 
     @property
     def patch_size(self) -> Shape:

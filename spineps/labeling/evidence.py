@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from spineps.geometry import FloatArray, Matrix, Spacing
-from spineps.inference.protocols import LevelPredictor
+from spineps.inference.protocols import LabelingPredictor, LevelPredictor
 from spineps.labeling.cutouts import network_scores
 from spineps.labeling.features import SIZES, Grid, Sizes, measure_sizes
 from spineps.labeling.landmarks import Column, conus_rows, find_column, room_mm
 from spineps.labeling.population import POSITIONS, SCALE_SD, SCATTER, expected_sizes
+from spineps.labeling.published import published_scores
 from spineps.labeling.sequence import INDEX, NAMES, legal_sequences
 from spineps.labels import Structure
 from spineps.volume import LabelMap
@@ -65,7 +66,10 @@ class Evidence:
 
 
 def gather_evidence(
-    semantic: LabelMap, instance: LabelMap, image: FloatArray | None = None, network: LevelPredictor | None = None
+    semantic: LabelMap,
+    instance: LabelMap,
+    image: FloatArray | None = None,
+    network: LevelPredictor | LabelingPredictor | None = None,
 ) -> Evidence | None:
     """Gather the evidence of both masks and, if there are an image and a network for it, of the image.
 
@@ -75,8 +79,8 @@ def gather_evidence(
         Final masks in PIR orientation.
     image : ndarray of float32, optional
         Intensities in the same grid.
-    network : LevelPredictor, optional
-        Without it, or without an image, the masks alone are looked at.
+    network : LevelPredictor or LabelingPredictor, optional
+        One of ours or a published one. Without it, or without an image, the masks alone are looked at.
 
     Returns
     -------
@@ -86,9 +90,14 @@ def gather_evidence(
     found = mask_evidence(semantic.labels, instance.labels, semantic.geometry.spacing_mm)
     if found is None or image is None or network is None:
         return found
-    scores = found.scores.copy()
-    scores[found.column.rows] += network_scores(network, image, semantic, found.column)
-    return replace(found, scores=scores)
+    scores, whole = found.scores.copy(), found.whole
+    if isinstance(network, LabelingPredictor):
+        said, of_sequences = published_scores(network, image, semantic, instance, found.column)
+        whole = of_sequences if whole is None else whole + of_sequences
+    else:
+        said = network_scores(network, image, semantic, found.column)
+    scores[found.column.rows] += said
+    return replace(found, scores=scores, whole=whole)
 
 
 def mask_evidence(

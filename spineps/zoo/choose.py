@@ -37,7 +37,7 @@ class Asked:
 
     Parameters
     ----------
-    semantic, instance : str or None
+    semantic, instance, labeling : str or None
         An id, a path (with a slash or backslash), :data:`AUTO`, ``bundled``, or None where nothing was said.
     by_default : str or None
         The published semantic model that the published command would have taken where nothing was said; a finding then tells
@@ -47,6 +47,7 @@ class Asked:
     semantic: str | None = None
     instance: str | None = None
     by_default: str | None = None
+    labeling: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Chosen:
 
     Parameters
     ----------
-    semantic, instance : Path or None
+    semantic, instance, labeling : Path or None
         Folders with a card; None is the bundled model.
     n4 : bool
         Whether the semantic model expects a bias field correction.
@@ -67,6 +68,7 @@ class Chosen:
     instance: Path | None = None
     n4: bool = False
     findings: tuple[Finding, ...] = ()
+    labeling: Path | None = None
 
 
 def choose_models(asked: Asked, *, scan: str | None = None) -> Chosen:
@@ -92,8 +94,9 @@ def choose_models(asked: Asked, *, scan: str | None = None) -> Chosen:
     semantic = _semantic(asked, suits, findings)
     card = None if semantic is None else read_card(semantic)
     instance = _instance(asked, suits, card, findings)
+    labeling = _labeling(asked, suits, card, findings)
     n4 = card is not None and bool(getattr(card.elsewhere, "n4", False))
-    return Chosen(semantic, instance, n4, tuple(findings))
+    return Chosen(semantic, instance, n4, tuple(findings), labeling)
 
 
 def folder_for(kind: Kind, name: str) -> Path | None:
@@ -148,9 +151,24 @@ def _instance(asked: Asked, suits: str | None, semantic: ModelCard | None, findi
         return folder_for(Kind.INSTANCE, asked.instance)
     if asked.instance is None and (semantic is None or semantic.elsewhere is None):
         return None
-    if semantic is not None and semantic.elsewhere is not None and "CT" in semantic.elsewhere.modalities:
-        suits = "ct"
-    return _automatic(Kind.INSTANCE, suits, findings)
+    return _automatic(Kind.INSTANCE, _suits_with(semantic, suits), findings)
+
+
+def _labeling(asked: Asked, suits: str | None, semantic: ModelCard | None, findings: list[Finding]) -> Path | None:
+    """The published labeling model goes with a published semantic one, where it is here."""
+    name = None if asked.labeling is None else asked.labeling.lower()
+    if asked.labeling is not None and name not in (AUTO, NONE):
+        return folder_for(Kind.LABELING, asked.labeling)
+    if name == NONE or (name is None and (semantic is None or semantic.elsewhere is None)):
+        return None
+    return _automatic(Kind.LABELING, _suits_with(semantic, suits), findings)
+
+
+def _suits_with(semantic: ModelCard | None, suits: str | None) -> str | None:
+    """The kind of scan: what a published semantic model was made for, else what the scan's name says."""
+    if semantic is None or semantic.elsewhere is None or not semantic.elsewhere.modalities:
+        return suits
+    return semantic.elsewhere.modalities[0]
 
 
 def _automatic(kind: Kind, suits: str | None, findings: list[Finding]) -> Path | None:
@@ -173,4 +191,6 @@ def _imported(folder: Path) -> Path:
 
 
 def _bundled(kind: Kind, why: str) -> Finding:
+    if kind is Kind.LABELING:
+        return Finding(FindingCode.MODEL_BUNDLED, f"No published labeling model named the levels: {why}.")
     return Finding(FindingCode.MODEL_BUNDLED, f"The bundled {kind.value} model ran: {why}.")
