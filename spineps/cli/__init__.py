@@ -16,6 +16,7 @@ from types import FrameType
 from spineps.cli import (
     bids,
     check,
+    combine,
     console,
     crash,
     dataset,
@@ -34,7 +35,10 @@ from spineps.cli import (
 from spineps.cli.parser import Parser
 from spineps.errors import ExitCode, SpinepsError
 
-_COMMANDS = (sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, phantom, train, version)
+_COMMANDS = (
+    *(sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, phantom, train, combine),
+    version,
+)
 
 
 class Terminated(BaseException):
