@@ -53,6 +53,14 @@ class Device(str, Enum):
     CUDA = "cuda"
 
 
+class EngineName(str, Enum):
+    """What runs the networks; ``auto`` follows from the machine by a fixed table."""
+
+    AUTO = "auto"
+    OPENVINO = "openvino"
+    TORCH = "torch"
+
+
 class Precision(str, Enum):
     """Number format of the networks; ``auto`` follows from the machine by a fixed table."""
 
@@ -63,14 +71,15 @@ class Precision(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ComputeConfig:
-    """Device, precision and threads of the networks (``threads`` 0: all cores that the process may use); ``amp`` runs the
-    instance network in half precision.
+    """Device, precision, threads and engine of the networks (``threads`` 0: all cores that the process may use); ``amp`` runs
+    the instance network in half precision.
     """
 
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO
     threads: int = 0
     amp: bool = False
+    engine: EngineName = EngineName.AUTO
 
     @property
     def of_instances(self) -> ComputeConfig:

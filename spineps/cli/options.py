@@ -12,6 +12,7 @@ from spineps.config import (
     Device,
     EndplateLabels,
     EndplateOwner,
+    EngineName,
     Labeling,
     LabelingConfig,
     MeasureConfig,
@@ -50,6 +51,11 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-measures", dest="measures", action="store_false", help="leave out the measurements of bodies, discs and canal"
     )
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how networks run; read back by :func:`compute_config`."""
     group = parser.add_argument_group("machine")
     group.add_argument("--device", choices=[choice.value for choice in Device], default=Device.AUTO.value)
     group.add_argument(
@@ -57,6 +63,12 @@ def add_processing(parser: argparse.ArgumentParser) -> None:
         choices=[choice.value for choice in Precision],
         default=Precision.AUTO.value,
         help="number format of the networks; auto follows from the machine",
+    )
+    group.add_argument(
+        "--engine",
+        choices=[choice.value for choice in EngineName],
+        default=EngineName.AUTO.value,
+        help="what runs the networks; auto follows from the machine ('spineps engines' says how)",
     )
     group.add_argument("--threads", type=_count, default=0, metavar="N", help="threads (default: all cores)")
 
@@ -106,8 +118,14 @@ def processing_config(args: argparse.Namespace) -> PipelineConfig:
         ),
         labeling=labeling_config(args),
         measures=MeasureConfig(args.measures),
-        compute=ComputeConfig(Device(args.device), Precision(args.precision), args.threads, getattr(args, "amp", False)),
+        compute=compute_config(args),
     )
+
+
+def compute_config(args: argparse.Namespace) -> ComputeConfig:
+    """How networks run, from the options of :func:`add_machine`."""
+    amp = getattr(args, "amp", False)
+    return ComputeConfig(Device(args.device), Precision(args.precision), args.threads, amp, EngineName(args.engine))
 
 
 def labeling_config(args: argparse.Namespace) -> LabelingConfig:

@@ -1,111 +1,30 @@
-"""Running networks with PyTorch: device and precision by a fixed table, never by a timing."""
+"""The predictors of models made by this package, on whatever engine the machine has."""
 
 from __future__ import annotations
 
-import os
-import platform
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, TypeVar
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from spineps.config import ComputeConfig, Device, Precision
-from spineps.errors import ErrorCode, UsageError
+from spineps.config import ComputeConfig, Precision
 from spineps.geometry import FloatArray, Shape, Spacing
+from spineps.inference.machine import choose_engine
+from spineps.inference.runner import open_runner
 from spineps.networks.classes import one_hot_groups
 from spineps.zoo.card import ModelCard
-from spineps.zoo.store import Model
-
-_Network = TypeVar("_Network", bound=nn.Module)
-
-BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16"})
-"""CPU features with which bf16 convolutions are several times faster than fp32; without them they are slower."""
+from spineps.zoo.store import AnyModel
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where and how networks run."""
+class NetworkEngine:
+    """A model whose network is ready to run."""
 
-    device: torch.device
-    dtype: torch.dtype
-
-    @property
-    def name(self) -> str:
-        """For the record of the run, for example ``torch-cpu-bf16``."""
-        return f"torch-{self.device.type}-{'bf16' if self.dtype == torch.bfloat16 else 'fp32'}"
-
-
-def choose_engine(config: ComputeConfig, *, elsewhere: bool = False) -> Engine:
-    """Choose device and precision from what was asked for and what the machine has.
-
-    A network that was made elsewhere runs in fp32 unless another precision is asked for: it gives what it gave there.
-
-    | device | precision auto |
-    |---|---|
-    | CUDA with bf16 | bf16 |
-    | CUDA without | fp32 |
-    | CPU with ``amx_bf16`` or ``avx512_bf16`` | bf16 |
-    | any other CPU | fp32 |
-
-    Raises
-    ------
-    UsageError
-        Where CUDA is asked for and there is none.
-    """
-    cuda = torch.cuda.is_available()
-    if config.device is Device.CUDA and not cuda:
-        raise UsageError(ErrorCode.USAGE, "no CUDA device was found.", remedy="Use --device cpu or --device auto.")
-    device = torch.device("cpu" if config.device is Device.CPU or not cuda else "cuda")
-    if config.precision is Precision.AUTO and not elsewhere:
-        fast_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(BF16_FLAGS & cpu_flags())
-    else:
-        fast_bf16 = config.precision is Precision.BF16
-    return Engine(device, torch.bfloat16 if fast_bf16 else torch.float32)
-
-
-def cpu_flags() -> frozenset[str]:
-    """Feature flags of this machine's CPU, as Linux names them; empty where they are not known."""
-    if platform.system() != "Linux":
-        return frozenset()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
-
-
-def thread_count(config: ComputeConfig) -> int:
-    """Threads to run networks with: what was asked for, or every core that this process may use."""
-    if config.threads > 0:
-        return config.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def channels_last(network: _Network) -> _Network:
-    """Give a network the memory layout that CPU and GPU kernels prefer, in place."""
-    moved: _Network = network.to(memory_format=torch.channels_last_3d)
-    return moved
-
-
-class TorchNetwork:
-    """A network on its device, in its precision, with the channels-last layout that CPU and GPU kernels prefer.
-
-    A network that is not exact in that layout says so (``plain_layout``) and keeps PyTorch's own.
-    """
-
-    def __init__(self, model: Model, config: ComputeConfig) -> None:
+    def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
         self.card: ModelCard = model.card
-        self.engine = choose_engine(config, elsewhere=model.card.elsewhere is not None)
-        if self.engine.device.type == "cpu":
-            torch.set_num_threads(thread_count(config))
-        placed = model.network.to(device=self.engine.device, dtype=self.engine.dtype)
-        plain = getattr(model.network, "plain_layout", False)
-        self._layout = torch.contiguous_format if plain else torch.channels_last_3d
-        self._network: nn.Module = placed if plain else channels_last(placed)
+        if model.card.elsewhere is not None and config.precision is Precision.AUTO:
+            config = replace(config, precision=Precision.FP32)  # a network made elsewhere gives what it gave there
+        self.engine = choose_engine(config)
+        self.runner = open_runner(model, self.engine, config)
 
     @property
     def spacing_mm(self) -> Spacing:
@@ -117,15 +36,8 @@ class TorchNetwork:
         """What logits are divided by for calibrated probabilities."""
         return self.card.temperature
 
-    @torch.inference_mode()
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Logits, shape (N, C, P, I, R), of a batch, on the engine's device and in its precision."""
-        batch = batch.to(device=self.engine.device, dtype=self.engine.dtype)
-        logits: torch.Tensor = self._network(batch.contiguous(memory_format=self._layout))
-        return logits
 
-
-class SemanticEngine(TorchNetwork):
+class SemanticEngine(NetworkEngine):
     """The semantic predictor (see :class:`spineps.inference.protocols.SemanticPredictor`)."""
 
     @property
@@ -150,12 +62,10 @@ class SemanticEngine(TorchNetwork):
 
     def __call__(self, patches: FloatArray) -> FloatArray:
         """Class probabilities, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
-        logits = self.forward(torch.from_numpy(np.ascontiguousarray(patches))[:, None])
-        scores: FloatArray = torch.softmax(logits.float(), dim=1).cpu().numpy()
-        return scores
+        return self.runner.probabilities(patches[:, None])
 
 
-class InstanceEngine(TorchNetwork):
+class InstanceEngine(NetworkEngine):
     """The instance predictor (see :class:`spineps.inference.protocols.InstancePredictor`)."""
 
     @property
@@ -175,6 +85,4 @@ class InstanceEngine(TorchNetwork):
 
     def _one(self, cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One cutout at a time: on a CPU as fast as a batch, and the same answer whatever the batch is."""
-        one_hot = torch.from_numpy(one_hot_groups(cutout))
-        labels: NDArray[np.uint8] = self.forward(one_hot[None]).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
-        return labels
+        return self.runner.classes(one_hot_groups(cutout)[None])[0]

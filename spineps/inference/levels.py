@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from spineps.geometry import FloatArray, Shape, Spacing
-from spineps.inference.engine import TorchNetwork
+from spineps.inference.engine import NetworkEngine
 from spineps.networks.classes import level_channels
 
 
-class LevelEngine(TorchNetwork):
+class LevelEngine(NetworkEngine):
     """The bundled labeling network (see :class:`spineps.inference.protocols.LevelPredictor`)."""
 
     @property
@@ -29,6 +29,5 @@ class LevelEngine(TorchNetwork):
         count = len(self.card.labels)
         found = []
         for image, label in zip(images, labels, strict=True):  # one at a time: the same answer whatever the batch is
-            channels = torch.from_numpy(level_channels(image, label))
-            found.append(torch.log_softmax(self.forward(channels[None])[0, :count].float(), dim=0).cpu().numpy())
+            found.append(log_softmax(self.runner.logits(level_channels(image, label)[None])[0, :count]))
         return np.stack(found) if found else np.zeros((0, count), np.float32)

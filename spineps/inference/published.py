@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from spineps.config import ComputeConfig
 from spineps.geometry import PIR, FloatArray, Reorientation, Shape, Spacing
-from spineps.inference.engine import TorchNetwork
+from spineps.inference.engine import NetworkEngine
 from spineps.inference.nnunet import Progress, Window, scores_of
 from spineps.inference.protocols import ScanModel
 from spineps.zoo.elsewhere import InstanceModel, LabelingModel, Made, NnunetModel, Triple
 from spineps.zoo.published.describe import to_pir
-from spineps.zoo.store import Model
+from spineps.zoo.store import AnyModel
 
 _Made = TypeVar("_Made", bound=Made)
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -26,10 +26,10 @@ ONE_CHANNEL_SCALE: Final = 9
 """Networks with one input channel see the number of the class divided by this (the number of classes)."""
 
 
-class NnunetEngine(TorchNetwork):
+class NnunetEngine(NetworkEngine):
     """A semantic nnU-Net (see :class:`spineps.inference.protocols.ScanPredictor`)."""
 
-    def __init__(self, model: Model, config: ComputeConfig) -> None:
+    def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
         super().__init__(model, config)
         self.model = _expect(model, NnunetModel)
         self._turn = Reorientation.between(PIR, self.model.orientation)
@@ -102,18 +102,18 @@ class NnunetEngine(TorchNetwork):
 
     def tile_logits(self, tile: FloatArray) -> FloatArray:
         """Logits, shape (C, X, Y, Z), of one normalised tile in the axes of the network's arrays."""
-        scores: FloatArray = self.forward(torch.from_numpy(tile)[None, None])[0].float().cpu().numpy()
+        scores: FloatArray = self.runner.logits(tile[None, None])[0]
         return scores
 
 
-class PublishedInstanceEngine(TorchNetwork):
+class PublishedInstanceEngine(NetworkEngine):
     """A published instance network (see :class:`spineps.inference.protocols.InstancePredictor`)."""
 
-    def __init__(self, model: Model, config: ComputeConfig) -> None:
+    def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
         super().__init__(model, config)
         self._model = _expect(model, InstanceModel)
         self._turn = Reorientation.between(PIR, self._model.orientation)
-        self._channels = model.network.input_channels
+        self._channels = int(model.card.network_settings["channels"])
         self._classes = np.zeros(256, np.uint8)
         for ours, theirs in self._model.mapping.items():
             if 0 <= ours < 256:
@@ -144,8 +144,7 @@ class PublishedInstanceEngine(TorchNetwork):
 
     def logits(self, cutout: NDArray[np.uint8]) -> FloatArray:
         """Logits, shape (4, P, I, R), of one semantic cutout of shape (P, I, R)."""
-        encoded = torch.from_numpy(self.encoded(self._turn.apply(cutout)))
-        scores: FloatArray = self.forward(encoded[None])[0].float().cpu().numpy()
+        scores = self.runner.logits(self.encoded(self._turn.apply(cutout))[None])[0]
         back = self._turn.inverse()
         return np.stack([back.apply(channel) for channel in scores])
 
@@ -196,10 +195,10 @@ class AtSpacing:
         return self.engine(cutouts)
 
 
-class LabelingEngine(TorchNetwork):
+class LabelingEngine(NetworkEngine):
     """A published labeling network (see :class:`spineps.inference.protocols.LabelingPredictor`)."""
 
-    def __init__(self, model: Model, config: ComputeConfig) -> None:
+    def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
         super().__init__(model, config)
         self._model = _expect(model, LabelingModel)
         self._turn = Reorientation.between(PIR, self._model.orientation)
@@ -236,9 +235,9 @@ class LabelingEngine(TorchNetwork):
             deviation = values.std()
             arranged[seen] = (values - values.mean()) / (deviation if deviation > 0 else 1)
         centre = _centre(arranged, self._turn_shape(self.patch_size))
-        logits = self.forward(torch.from_numpy(centre)[None, None])[0].float().cpu()
-        parts = torch.split(logits, list(self.heads.values()))
-        return {name: torch.softmax(part, dim=0).numpy() for name, part in zip(self.heads, parts, strict=True)}
+        logits = self.runner.logits(centre[None, None])[0]
+        parts = np.split(logits, np.cumsum(list(self.heads.values()))[:-1])
+        return {name: softmax(part) for name, part in zip(self.heads, parts, strict=True)}
 
     def _turn_shape(self, shape: Shape) -> Shape:
         a, b, c = (shape[axis] for axis in self._turn.order)
@@ -265,7 +264,7 @@ def _centre(array: FloatArray, size: Shape) -> FloatArray:
     return np.ascontiguousarray(array[part])
 
 
-def _expect(model: Model, kind: type[_Made]) -> _Made:
+def _expect(model: AnyModel, kind: type[_Made]) -> _Made:
     if not isinstance(model.card.elsewhere, kind):
         raise TypeError(f"expected a model of kind {kind.__name__}, found {model.card.network}")
     return model.card.elsewhere

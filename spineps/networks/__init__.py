@@ -1,17 +1,1 @@
-"""Network classes: the bundled U-Nets. Imports torch; is itself imported lazily."""
-
-from __future__ import annotations
-
-from typing import Final
-
-from spineps.networks.levels import LevelNet
-from spineps.networks.unet import InstanceUNet, SemanticUNet
-
-BundledNetwork = SemanticUNet | InstanceUNet | LevelNet
-
-BUNDLED_NETWORKS: Final[dict[str, type[SemanticUNet] | type[InstanceUNet] | type[LevelNet]]] = {
-    "SemanticUNet": SemanticUNet,
-    "InstanceUNet": InstanceUNet,
-    "LevelNet": LevelNet,
-}
-"""The network classes that a model card may name; no other code is ever looked up by name."""
+"""Network classes, and which structure each of their channels stands for (torch is not needed for that)."""

@@ -23,7 +23,7 @@ class InstanceNorm(nn.Module):
     """Instance normalisation with a learned scale and shift.
 
     A batch of one goes through PyTorch's batch normalisation kernel, which computes the same and, unlike its instance
-    normalisation, keeps the channels-last layout.
+    normalisation, keeps the channels-last layout. Who records the network for another engine sees the normalisation itself.
     """
 
     def __init__(self, channels: int) -> None:
@@ -33,7 +33,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each channel of each sample of ``x``, shape (N, C, P, I, R)."""
-        if x.shape[0] == 1:
+        if not torch.jit.is_tracing() and x.shape[0] == 1:
             return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
         return functional.instance_norm(x, weight=self.weight, bias=self.bias)
 

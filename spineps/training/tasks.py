@@ -15,7 +15,7 @@ from torch.nn import functional
 from spineps.geometry import Shape, Spacing
 from spineps.labeling.cutouts import LEVELS
 from spineps.labeling.naming import INSTANCE_OF
-from spineps.networks import BundledNetwork
+from spineps.networks.bundled import BundledNetwork
 from spineps.networks.classes import INSTANCE_CHANNELS, LEVEL_CHANNELS, SEMANTIC_CLASSES, level_channels, one_hot_groups
 from spineps.networks.levels import LevelNet
 from spineps.networks.unet import InstanceUNet, SemanticUNet

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from spineps.io import atomic
-from spineps.networks import BundledNetwork
+from spineps.networks.bundled import BundledNetwork
 from spineps.zoo.card import ModelCard
 from spineps.zoo.golden import make_golden
 from spineps.zoo.store import CARD, WEIGHTS

@@ -28,6 +28,11 @@ def models_cache() -> Path:
     return Path(named).expanduser() if named else _user_cache() / "spineps" / "models"
 
 
+def engines_cache() -> Path:
+    """Folder of networks that were converted for an engine, beside :func:`models_cache` in the user's cache."""
+    return _user_cache() / "spineps" / "engines"
+
+
 def bundled_folder(kind: Kind) -> Path:
     """Folder of the model of that kind that travels with the package.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,10 +17,21 @@ from spineps.zoo.places import CARD, bundled_folder
 if TYPE_CHECKING:
     import torch
 
-    from spineps.networks import BundledNetwork
+    from spineps.networks.bundled import BundledNetwork
     from spineps.networks.published import PublishedNetwork
 
-__all__ = ["CARD", "WEIGHTS", "Model", "bundled_folder", "is_bundled", "load_model", "read_card"]
+__all__ = [
+    "CARD",
+    "WEIGHTS",
+    "AnyModel",
+    "Model",
+    "StoredModel",
+    "bundled_folder",
+    "is_bundled",
+    "load_model",
+    "open_model",
+    "read_card",
+]
 
 WEIGHTS: Final = "weights.safetensors"
 _REINSTALL: Final = "Reinstall spineps, or give another model folder."
@@ -31,6 +43,30 @@ class Model:
 
     card: ModelCard
     network: BundledNetwork | PublishedNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A model folder whose weights have the hash on its card; its network is made where it is asked for.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Of the model.
+    folder : Path
+        Where it lies.
+    """
+
+    card: ModelCard
+    folder: Path
+
+    @cached_property
+    def network(self) -> BundledNetwork | PublishedNetwork:
+        """The network in fp32 on the CPU; errors are those of :func:`load_model`."""
+        return load_model(self.folder).network
+
+
+AnyModel = Model | StoredModel
 
 
 def is_bundled(kind: Kind) -> bool:
@@ -63,6 +99,19 @@ def read_card(folder: Path) -> ModelCard:
         ) from error
 
 
+def open_model(folder: Path) -> StoredModel:
+    """Open a model folder: its card is valid and its weights have the recorded hash.
+
+    Raises
+    ------
+    ModelError
+        MODEL_MISSING or MODEL_CORRUPT.
+    """
+    card = read_card(folder)
+    _read_bytes(card, folder)
+    return StoredModel(card, folder)
+
+
 def load_model(folder: Path) -> Model:
     """Load a model folder: weights of the recorded hash, exactly the network's tensors, finite, and golden.
 
@@ -86,12 +135,7 @@ def _read_weights(card: ModelCard, folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        data = (folder / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelError(ErrorCode.MODEL_MISSING, f"model {card.name} has no readable {WEIGHTS}.", remedy=_REINSTALL) from error
-    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
-        raise _corrupt(card, "its weights do not have the hash on its card")
+    data = _read_bytes(card, folder)
     try:
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
     except (SafetensorError, ValueError, KeyError) as error:
@@ -99,6 +143,17 @@ def _read_weights(card: ModelCard, folder: Path) -> dict[str, torch.Tensor]:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise _corrupt(card, "its weights hold values that are not finite")
     return tensors
+
+
+def _read_bytes(card: ModelCard, folder: Path) -> bytes:
+    """The weights' file, of the recorded hash."""
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ModelError(ErrorCode.MODEL_MISSING, f"model {card.name} has no readable {WEIGHTS}.", remedy=_REINSTALL) from error
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise _corrupt(card, "its weights do not have the hash on its card")
+    return data
 
 
 def _network(card: ModelCard, tensors: dict[str, torch.Tensor]) -> BundledNetwork | PublishedNetwork:
@@ -120,7 +175,7 @@ def _network(card: ModelCard, tensors: dict[str, torch.Tensor]) -> BundledNetwor
 
 
 def _network_class(card: ModelCard) -> Callable[..., BundledNetwork | PublishedNetwork] | None:
-    from spineps.networks import BUNDLED_NETWORKS
+    from spineps.networks.bundled import BUNDLED_NETWORKS
 
     if card.elsewhere is None:
         return BUNDLED_NETWORKS.get(card.network)

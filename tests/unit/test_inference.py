@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from spineps.config import ComputeConfig, Device, Precision
+from spineps.config import ComputeConfig, Device, EngineName, Precision
 from spineps.errors import UsageError
-from spineps.inference.engine import InstanceEngine, SemanticEngine, choose_engine
+from spineps.inference.engine import InstanceEngine, SemanticEngine
+from spineps.inference.machine import choose_engine
 from spineps.inference.sliding import gaussian_weight, probabilities, tile_starts
 from spineps.labels import Structure
 from spineps.networks.classes import SEMANTIC_CLASSES
@@ -19,7 +20,7 @@ from spineps.zoo.card import ModelCard
 from spineps.zoo.golden import make_golden
 from spineps.zoo.store import Model
 
-CPU = ComputeConfig(Device.CPU, Precision.FP32, threads=1)
+CPU = ComputeConfig(Device.CPU, Precision.FP32, threads=1, engine=EngineName.TORCH)
 
 
 class BrightIsBody:

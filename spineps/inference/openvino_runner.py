@@ -1,0 +1,61 @@
+"""Networks run by OpenVINO on the CPU: several times faster than PyTorch there, in a fraction of the memory."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from spineps.config import Precision
+from spineps.geometry import FloatArray
+from spineps.inference.conversion import graph_of
+from spineps.zoo.store import AnyModel
+
+_PRECISIONS: Final = {Precision.BF16: "bf16", Precision.FP32: "f32"}
+
+
+class OpenvinoRunner:
+    """A converted network, compiled for the shape of the batches that it is given (see
+    :class:`spineps.inference.runner.Runner`).
+
+    Samples of a batch run one after the other: on a CPU as fast, in less memory, and with the same answer whatever the batch.
+    """
+
+    def __init__(self, model: AnyModel, precision: Precision, threads: int) -> None:
+        self._graph = graph_of(model)
+        self._settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # several processes may share the machine's cores
+        }
+        self._compiled = lru_cache(maxsize=1)(self._compile)
+
+    def logits(self, batch: FloatArray) -> FloatArray:
+        """Outputs of the network in fp32, shape (N, classes, ...)."""
+        return np.concatenate([self._one(sample).copy() for sample in batch])
+
+    def probabilities(self, batch: FloatArray) -> FloatArray:
+        """Softmax of the logits over the classes."""
+        found: FloatArray = softmax(self.logits(batch), axis=1)
+        return found
+
+    def classes(self, batch: FloatArray) -> NDArray[np.uint8]:
+        """Most probable class, shape (N, ...)."""
+        return np.concatenate([self._one(sample).argmax(axis=1).astype(np.uint8) for sample in batch])
+
+    def _one(self, sample: FloatArray) -> FloatArray:
+        """Outputs for one sample; they last until the next."""
+        request = self._compiled(sample.shape)
+        found: FloatArray = request.infer({0: np.ascontiguousarray(sample[None])}, share_inputs=True, share_outputs=True)[0]
+        return found
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        import openvino
+
+        graph = self._graph.clone()
+        graph.reshape([1, *shape])
+        return openvino.Core().compile_model(graph, "CPU", self._settings).create_infer_request()
