@@ -110,8 +110,9 @@ def passes(kind_and_name: tuple[str, str], values: list[float], grid: Grid) -> b
     error = float(np.median(np.abs(values)))
     group = group_of(name)
     if group == "mm":
-        thick = max(grid.spacing_mm) > 1.0
-        return error <= ((0.5 * max(grid.spacing_mm) if "width" in name else 0.5 * grid.spacing_mm[0]) if thick else LENGTH_MM)
+        # Half a voxel in the direction that is measured; no thick slice is asked for more than a cube of 1 mm is.
+        half = 0.5 * (max(grid.spacing_mm) if "width" in name else grid.spacing_mm[0])
+        return error <= max(LENGTH_MM, half)
     if group == "deg":
         return error <= ANGLE_DEG
     return error <= VOLUME_SHARE if group == "ml" else None

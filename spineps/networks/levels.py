@@ -40,9 +40,9 @@ class LevelNet(nn.Module):
             steps += [ResidualBlock(fine), ConvBlock(fine, coarse, stride, stride), ResidualBlock(coarse)]
         self.trunk = nn.Sequential(*steps)
         # Where something lies in the cutout tells as much as that it is there, so rows are kept apart.
-        self.rows = nn.AdaptiveAvgPool3d((2, 7, 1))
+        self.rows = nn.AdaptiveAvgPool3d((3, 3, 1))
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(widths[-1] * 14, 192), nn.LeakyReLU(0.01), nn.Linear(192, levels + len(REGIONS) + 2)
+            nn.Flatten(), nn.Linear(widths[-1] * 9, 192), nn.LeakyReLU(0.01), nn.Linear(192, levels + len(REGIONS) + 2)
         )
 
     def forward(self, cutouts: torch.Tensor) -> torch.Tensor:

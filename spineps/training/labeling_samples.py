@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -11,20 +12,34 @@ from spineps.errors import ErrorCode, InputError
 from spineps.geometry import FloatArray, Matrix, Shape, Spacing, extract
 from spineps.labeling.cutouts import LEVELS, boxes_around, standardised
 from spineps.labels import BODY, ENDPLATES, LEVEL_NAMES, Structure, left_right_table, lookup
+from spineps.phantom.anatomy import AnatomySpec, build_anatomy
 from spineps.phantom.appearance import paint_patch
 from spineps.phantom.contrasts import Contrast
+from spineps.phantom.morphometry import Variant
 from spineps.stages.components import label_boxes
 from spineps.training.corruption import corrupt as corrupted
 from spineps.training.placement import Placement, Tilt, nearest_voxels, sample_grid
-from spineps.training.pool import Volume
+from spineps.training.pool import Volume, volume_of
 
-LABELING_PATCH: Final[Shape] = (64, 112, 32)
-"""Voxels (P, I, R) of a cutout: four vertebrae above and below in the lumbar spine, and what lies before and behind."""
+LABELING_PATCH: Final[Shape] = (48, 48, 40)
+"""Voxels (P, I, R) of a cutout: a vertebra with half of each neighbour, and its ribs to where the last of them end. What lies
+farther away is the sequence's to judge."""
 LABELING_SPACING_MM: Final[Spacing] = (2.0, 2.0, 2.0)
 LABELING_SHIFT_MM: Final[Spacing] = (4.0, 0.0, 0.0)
 """From the centre of the body to that of the cutout: room in front for ribs and vessels, behind for processes."""
-VERTEBRAE: Final = 4
-"""Vertebrae of one sample, from one phantom painted once."""
+VERTEBRAE: Final = 8
+"""Vertebrae of one sample at most, from one phantom painted once."""
+VARIANT_SHARES: Final = MappingProxyType(
+    {
+        Variant.NONE: 0.5,
+        Variant.T13: 0.14,
+        Variant.L6: 0.12,
+        Variant.NO_T12: 0.07,
+        Variant.NO_L5: 0.07,
+        Variant.NO_T12_RIB: 0.1,
+    }
+)
+"""How often each variant is drawn for training: more often than it is found, since the solver knows how rare it is."""
 REGIONS: Final = "CTL"
 """First letters of the levels of each region, in the order of :data:`spineps.networks.levels.REGIONS`."""
 
@@ -36,6 +51,9 @@ _LOG_SCALE: Final = (0.06, 0.03)
 _FIELD_MM: Final = ((90.0, 220.0), (150.0, 380.0), (46.0, 100.0))
 """Field of view that a sample is cut to, so that the edges of images lie anywhere."""
 _CENTRE_SIGMA_MM: Final = (15.0, 30.0, 5.0)
+_PHANTOM_MM: Final = ((120.0, 220.0), (160.0, 320.0), (60.0, 110.0))
+_CENTRE_LEVELS: Final = ((2.0, 10.0), (9.0, 17.0), (17.0, 23.5))
+_CENTRE_SHARE: Final = (0.2, 0.25, 0.55)
 _BLIND: Final = 0.1
 """Share of samples whose image is noise: the masks alone must do."""
 _LEAST_VOXELS: Final = 60
@@ -44,6 +62,17 @@ _IS_BODY: Final = lookup(BODY)
 _ENDPLATES_MERGED: Final = np.where(lookup(ENDPLATES), np.uint8(Structure.ENDPLATE), np.arange(256, dtype=np.uint8))
 
 Sample = tuple[NDArray[Any], NDArray[np.uint8]]
+
+
+def build_labeling_volume(seed: int) -> Volume:
+    """Build a phantom for labeling samples: on their own coarse grid, and with more variants than people have."""
+    rng = np.random.default_rng(seed)
+    fov_mm = [rng.uniform(*limits) for limits in _PHANTOM_MM]
+    p, i, r = (round(length / step) for length, step in zip(fov_mm, LABELING_SPACING_MM, strict=True))
+    centre = float(rng.uniform(*_CENTRE_LEVELS[rng.choice(len(_CENTRE_LEVELS), p=_CENTRE_SHARE)]))
+    variant = list(VARIANT_SHARES)[rng.choice(len(VARIANT_SHARES), p=list(VARIANT_SHARES.values()))]
+    spec = AnatomySpec((p, i, r), LABELING_SPACING_MM, centre_level=centre, variant=variant)
+    return volume_of(build_anatomy(rng, spec), seed=seed)
 
 
 def draw_labeling_sample(volume: Volume, rng: np.random.Generator, *, corrupt: bool = True) -> Sample:
@@ -60,9 +89,9 @@ def draw_labeling_sample(volume: Volume, rng: np.random.Generator, *, corrupt: b
 
     Returns
     -------
-    cutouts : ndarray of float16, shape (:data:`VERTEBRAE`, 2, *LABELING_PATCH)
-        Standardised image, and semantic ids.
-    targets : ndarray of uint8, shape (:data:`VERTEBRAE`, 3)
+    cutouts : ndarray of float16, shape (n, 2, *LABELING_PATCH)
+        Standardised image, and semantic ids, of all vertebrae shown, at most :data:`VERTEBRAE`.
+    targets : ndarray of uint8, shape (n, 3)
         Index of the level in :data:`~spineps.labeling.cutouts.LEVELS`, region, 1 where the vertebra is whole.
 
     Raises
@@ -82,7 +111,7 @@ def draw_labeling_sample(volume: Volume, rng: np.random.Generator, *, corrupt: b
     if rng.random() < _BLIND:
         image = rng.normal(0, 1, image.shape).astype(np.float32)
     cutouts, targets = [], []
-    for number in rng.choice(list(shown), VERTEBRAE):
+    for number in rng.choice(list(shown), min(VERTEBRAE, len(shown)), replace=False):
         centre_vox, whole = shown[int(number)]
         offset = (np.asarray(LABELING_SHIFT_MM) + rng.normal(0, _JITTER_MM)) / np.asarray(LABELING_SPACING_MM)
         box = boxes_around((centre_vox + offset)[None], LABELING_PATCH)[0]

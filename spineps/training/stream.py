@@ -26,7 +26,13 @@ from numpy.typing import NDArray
 from spineps.errors import ErrorCode, ResourceError, UsageError
 from spineps.geometry import Shape
 from spineps.training.instance_samples import INSTANCE_CUTOUT, INSTANCE_SHIFT_MM, INSTANCE_SPACING_MM, draw_instance_sample
-from spineps.training.labeling_samples import LABELING_PATCH, LABELING_SHIFT_MM, LABELING_SPACING_MM, draw_labeling_sample
+from spineps.training.labeling_samples import (
+    LABELING_PATCH,
+    LABELING_SHIFT_MM,
+    LABELING_SPACING_MM,
+    build_labeling_volume,
+    draw_labeling_sample,
+)
 from spineps.training.pool import (
     FIRST_TRAINING_SEED,
     HELD_OUT_SEEDS,
@@ -99,6 +105,8 @@ class StreamConfig:
         Latest samples from which one is drawn again where no fresh one waits.
     first_volume : int
         Seed of the first phantom of this stream; 0 goes on behind those that the pool holds.
+    build : callable
+        Seed to phantom; travels to the workers, so a function of a module.
     """
 
     pool: Path
@@ -109,6 +117,7 @@ class StreamConfig:
     queue_size: int = 16
     reuse: int = 150
     first_volume: int = 0
+    build: Callable[[int], Volume] = build_volume
 
 
 def semantic_stream(
@@ -125,7 +134,8 @@ def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str,
 
 def labeling_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
     """Stream of cutouts around vertebrae and their levels; see :func:`draw_labeling_sample`."""
-    return Stream(StreamConfig(pool_dir, seed, workers), draw_labeling_sample, state=state)
+    config = StreamConfig(pool_dir, seed, workers, samples_per_volume=12, reuse=60, build=build_labeling_volume)
+    return Stream(config, draw_labeling_sample, state=state)
 
 
 def next_volume(config: StreamConfig, state: dict[str, Any] | None = None) -> int:
@@ -315,7 +325,7 @@ def _ended(shared: _Shared) -> bool:
 
 def _renew(shared: _Shared) -> None:
     """Build the next phantom and remove the oldest beyond the pool's size."""
-    volume = build_volume(_take(shared.next_volume))
+    volume = shared.config.build(_take(shared.next_volume))
     if not _ended(shared):
         save_volume(shared.config.pool, volume)
     for path in pool_files(shared.config.pool)[: -shared.config.pool_size]:

@@ -44,8 +44,8 @@ Sample = tuple[NDArray[Any], NDArray[np.uint8]]
 VERSION: Final = "1"
 REGION_WEIGHT: Final = 0.3
 """Weight of the labeling network's opinions on region and visibility beside that on the level."""
-NEIGHBOUR_SHARE: Final = 0.1
-"""Share of the target that the neighbours of a level get: a level off is less wrong than ten."""
+FIRST_SEEN: Final = 4.0
+"""Vertebrae that the labeling task takes as seen of each level before it has counted any."""
 
 
 class Task(ABC):
@@ -186,6 +186,9 @@ class LabelingTask(Task):
     shift_mm = LABELING_SHIFT_MM
     learning_rate = 1e-3
 
+    def __init__(self) -> None:
+        self._seen = torch.full((len(LEVELS),), FIRST_SEEN)
+
     def network(self) -> LevelNet:
         """Make the network with fresh weights."""
         return LevelNet(len(LEVELS), LEVEL_CHANNELS)
@@ -210,11 +213,16 @@ class LabelingTask(Task):
         return network(image), target
 
     def loss(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of the level, which near misses soften, of the region and of being whole."""
+        """Cross-entropy of the level, of the region and of being whole.
+
+        Rare levels must not look improbable: the log of how often each was seen is added to the logits in training alone, so
+        that they come to say likelihoods (logit adjustment; Menon et al., ICLR 2021).
+        """
         levels, regions, whole = self._parts(logits.float())
-        near = functional.cross_entropy(levels, self._softened(target[:, 0], levels))
+        self._seen += functional.one_hot(target[:, 0], len(LEVELS)).sum(dim=0).cpu()
+        prior = torch.log(self._seen / self._seen.sum()).to(levels.device)
         others = functional.cross_entropy(regions, target[:, 1]) + functional.cross_entropy(whole, target[:, 2])
-        return near + REGION_WEIGHT * others
+        return functional.cross_entropy(levels + prior, target[:, 0]) + REGION_WEIGHT * others
 
     def counts(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Hits and sizes of each level, under an empty background class."""
@@ -233,14 +241,6 @@ class LabelingTask(Task):
     def _parts(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         count = len(LEVELS)
         return logits[:, :count], logits[:, count:-2], logits[:, -2:]
-
-    def _softened(self, target: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Most of the weight on the level, the rest on its neighbours in the list."""
-        one_hot = functional.one_hot(target, like.shape[1]).to(like.dtype)
-        above, below = one_hot.roll(1, dims=1), one_hot.roll(-1, dims=1)
-        above[:, 0], below[:, -1] = 0, 0
-        mixed = (1 - NEIGHBOUR_SHARE) * one_hot + NEIGHBOUR_SHARE / 2 * (above + below)
-        return mixed / mixed.sum(dim=1, keepdim=True)
 
 
 TASKS: Final[dict[Kind, type[Task]]] = {
