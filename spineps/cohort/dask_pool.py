@@ -100,13 +100,13 @@ class DaskPool:
         SpinepsError
             Where no scan can be computed: no cluster, no worker that can be used, a model that is missing or damaged.
         """
+        dask = self._settings.machine.dask
+        if dask is None:
+            raise ValueError("no cluster was asked for")
         first = self._work.next()
         if first is None:
             return
         self._waiting.append(first)
-        dask = self._settings.machine.dask
-        if dask is None:
-            raise ValueError("no cluster was asked for")
         with quiet(unless=self._debug), connected(dask, gpu=self._gpu) as client:
             try:
                 self._hire(client)
@@ -138,7 +138,7 @@ class DaskPool:
     def _feed(self, client: Client) -> bool:
         """Give as many tasks to the cluster as its workers take; whether anything is under way."""
         while len(self._given) < AHEAD * len(self._engaged):
-            task = self._waiting.popleft() if self._waiting else self._work.next()
+            task = self._next()
             if task is None:
                 break
             name = self._terms.name
@@ -149,7 +149,12 @@ class DaskPool:
             )
             self._given[key] = (future, task)
             future.add_done_callback(self._heard.put)
+        if not self._given and not self._waiting:  # with no worker just now, there may still be something to do
+            self._waiting.extend(task for task in (self._work.next(),) if task is not None)
         return bool(self._given or self._waiting)
+
+    def _next(self) -> Task | None:
+        return self._waiting.popleft() if self._waiting else self._work.next()
 
     def _listen(self, client: Client) -> None:
         """Take in what workers said and what became of tasks, waiting a little for the first word."""
