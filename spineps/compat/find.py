@@ -1,15 +1,15 @@
 """Models by id or folder, as published scripts ask for them.
 
 Nothing is downloaded. A published id whose weights are on this machine (fetched, imported, or in ``SPINEPS_SEGMENTOR_MODELS``)
-gives those weights; without them the bundled model takes their place where there is one for the task, and says so in the
-findings of each run.
+gives those weights; without them it is an error that names the remedy, as on the command line. Only where the caller named no
+model does the bundled one take the place of the published default, and says so in the findings of each run.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from spineps.compat.codes import SpinepsPhase
 from spineps.compat.models import BundledModel, SegmentationModel, VertLabelingClassifier, describe
@@ -18,6 +18,16 @@ from spineps.zoo.card import Kind
 from spineps.zoo.registry import BUNDLED, folder_of
 from spineps.zoo.registry import published as published_model
 
+
+class ByDefault(str):
+    """An id that a signature names and its caller did not: a bundled model may take its place."""
+
+    __slots__ = ()
+
+
+SEMANTIC_BY_DEFAULT: Final = ByDefault("t2w")
+INSTANCE_BY_DEFAULT: Final = ByDefault("instance")
+LABELING_BY_DEFAULT: Final = ByDefault("t2w_labeling")
 _log = logging.getLogger("spineps")
 
 
@@ -43,7 +53,7 @@ def get_semantic_model(model_name: str | Path, **kwargs: Any) -> SegmentationMod
     FileNotFoundError
         For a path without a model.
     ModelError
-        MODEL_MISSING where the weights are not on this machine and the bundled model cannot take their place.
+        MODEL_MISSING, with the command that fetches it, where the weights are not on this machine.
     """
     return _by_name(Kind.SEMANTIC, model_name, kwargs)
 
@@ -105,7 +115,7 @@ def _by_name(kind: Kind, name: str | Path, options: dict[str, Any]) -> Segmentat
         raise KeyError(wanted) from error
     except ModelError:
         published = published_model(wanted)
-        if published is None or published.kind is not kind or published.suits == ("ct",):
+        if published is None or not isinstance(name, ByDefault):
             raise
         model = BundledModel(kind, published, **options)
         _log.warning("%s", model.findings()[0].message)

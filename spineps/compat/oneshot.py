@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from spineps.compat.codes import ErrCode
 from spineps.compat.configs import InstanceConfig, LabelingConfig, PostConfig, SemanticConfig
-from spineps.compat.find import get_actual_model, get_instance_model, get_labeling_model, get_semantic_model
+from spineps.compat.find import (
+    INSTANCE_BY_DEFAULT,
+    LABELING_BY_DEFAULT,
+    SEMANTIC_BY_DEFAULT,
+    get_actual_model,
+    get_instance_model,
+    get_labeling_model,
+    get_semantic_model,
+)
 from spineps.compat.grids import bids_file, in_memory_file
 from spineps.compat.image import segment_image
 from spineps.compat.models import SegmentationModel
@@ -58,7 +66,8 @@ class SpinepsPipeline:
     Parameters
     ----------
     model_semantic, model_instance : SegmentationModel, str or Path
-        Models, or their ids or folders.
+        Models, or their ids or folders. Where nothing is said: the published ``t2w`` and ``instance`` if they are on this
+        machine, else the bundled ones.
     model_labeling : SegmentationModel, str, Path or None
         Model that names the levels; None leaves them numbered.
     use_cpu : bool
@@ -67,9 +76,9 @@ class SpinepsPipeline:
 
     def __init__(
         self,
-        model_semantic: ModelInput = "t2w",
-        model_instance: ModelInput = "instance",
-        model_labeling: ModelInput | None = "t2w_labeling",
+        model_semantic: ModelInput = SEMANTIC_BY_DEFAULT,
+        model_instance: ModelInput = INSTANCE_BY_DEFAULT,
+        model_labeling: ModelInput | None = LABELING_BY_DEFAULT,
         *,
         use_cpu: bool = False,
     ) -> None:
@@ -155,9 +164,9 @@ class SpinepsPipeline:
 def segment(
     image: BIDS_FILE | NII | str | Path,
     *,
-    model_semantic: ModelInput = "t2w",
-    model_instance: ModelInput = "instance",
-    model_labeling: ModelInput | None = "t2w_labeling",
+    model_semantic: ModelInput = SEMANTIC_BY_DEFAULT,
+    model_instance: ModelInput = INSTANCE_BY_DEFAULT,
+    model_labeling: ModelInput | None = LABELING_BY_DEFAULT,
     use_cpu: bool = False,
     output_in_memory: bool = False,
     derivative_name: str = "derivatives_seg",

@@ -1,7 +1,7 @@
 """Cohort scripts written for the published package, run as their users run them: a process of their own, a BIDS data set.
 
-In the script of the newer generation no published weights are on the machine, so that the bundled models take their places; in
-that of the older one small models lie where the published ones would.
+In the script of the newer generation no published weights are on the machine and none are named, so that the bundled models
+take their places; in that of the older one small models lie where the published ones would.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ NEWER = """
 import sys
 from pathlib import Path
 from spineps import (
-    ErrCode, InstanceConfig, SpinepsPipeline, get_instance_model, get_labeling_model, get_semantic_model, process_dataset,
+    ErrCode, InstanceConfig, SpinepsPipeline, process_dataset,
 )
 
 root = Path(sys.argv[1])
+default = SpinepsPipeline(use_cpu=True)
 models = dict(
-    model_semantic=[get_semantic_model("t2w", use_cpu=True)],
-    model_instance=get_instance_model("instance", use_cpu=True),
-    model_labeling=get_labeling_model("t2w_labeling", use_cpu=True),
+    model_semantic=[default.model_semantic],
+    model_instance=default.model_instance,
+    model_labeling=default.model_labeling,
 )
 options = dict(rawdata_name="rawdata", derivative_name="derivatives_seg", snapshot_copy_folder=True)
 extras = dict(save_debug_data=True, save_softmax_logits=True, save_modelres_mask=True)

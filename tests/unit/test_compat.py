@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import published_models
@@ -25,9 +26,10 @@ from spineps.cli.options import processing_config
 from spineps.compat.codes import ErrCode, Modality, err_code_of
 from spineps.compat.configs import Switches
 from spineps.compat.dataset import _jobs
-from spineps.compat.find import get_actual_model, get_semantic_model, looks_like_model_path
+from spineps.compat.find import ByDefault, get_actual_model, get_semantic_model, looks_like_model_path
 from spineps.compat.grids import in_world, read_on, to_poi
 from spineps.compat.models import BundledModel
+from spineps.compat.oneshot import SpinepsPipeline
 from spineps.compat.places import output_paths_from_input
 from spineps.compat.settings import LargestComponents, config_of, ignored, numbered_from, partly_cleaned
 from spineps.config import Labeling, LabelingConfig, PipelineConfig
@@ -159,7 +161,7 @@ def test_a_path_is_told_from_an_id() -> None:
 
 
 def test_a_bundled_model_stands_in_and_says_so() -> None:
-    model = get_semantic_model("T2w", use_cpu=True)
+    model = SpinepsPipeline(use_cpu=True).model_semantic
     assert model.modalities() == [Modality.T2w]
     (finding,) = model.findings()
     assert finding.code is FindingCode.MODEL_BUNDLED
@@ -167,10 +169,27 @@ def test_a_bundled_model_stands_in_and_says_so() -> None:
     assert get_semantic_model("bundled").findings() == ()
 
 
-def test_no_bundled_model_stands_in_for_ct() -> None:
-    for get, name in ((spineps.get_semantic_model, "ct"), (spineps.get_instance_model, "ct_instance")):
-        with pytest.raises(ModelError, match=f"spineps models fetch {name}"):
-            get(name)
+@pytest.mark.parametrize(
+    ("get", "name"),
+    [
+        (spineps.get_semantic_model, "t2w"),
+        (spineps.get_semantic_model, "ct"),
+        (spineps.get_instance_model, "instance"),
+        (spineps.get_labeling_model, "t2w_labeling"),
+    ],
+)
+def test_a_named_model_that_is_not_here_is_an_error_with_its_remedy(get: Any, name: str) -> None:
+    """As on the command line: who types an id wants those weights."""
+    with pytest.raises(ModelError, match=f"spineps models fetch {name}") as caught:
+        get(name)
+    assert (caught.value.code, caught.value.exit_code) == (ErrorCode.MODEL_MISSING, 5)
+
+
+def test_what_a_signature_names_is_named_by_nobody() -> None:
+    with pytest.raises(ModelError):
+        SpinepsPipeline("t2w")
+    chosen = SpinepsPipeline()
+    assert [model.stands_in_for for model in (chosen.model_semantic, chosen.model_instance)] == ["t2w", "instance"]
 
 
 def test_unknown_ids_and_empty_folders(tmp_path: Path) -> None:
@@ -315,7 +334,7 @@ def test_a_result_is_counted_from_another_number(spine: Spine) -> None:
 
 def test_levels_are_named_with_a_labeling_model_alone(spine: Spine) -> None:
     raw = api.to_nii(LabelMap(spine.truth, spine.semantic.geometry, Scheme.INSTANCE))
-    model = spineps.get_labeling_model("t2w_labeling")
+    model = spineps.get_labeling_model("bundled")
     clean, named = spineps.phase_postprocess_combined(None, nii_of(spine), raw, model, None)
     _, numbered = spineps.phase_postprocess_combined(None, nii_of(spine), raw, None, None, labeling_offset=1)
     lumbar = [label for label in named.unique() if is_vertebra(int(label))]
@@ -400,7 +419,7 @@ def test_published_networks_run_in_full_precision_from_the_shell_and_from_python
         instance_folder=instance,
     )
     python = get_actual_model(semantic, use_cpu=True).engine(), get_actual_model(instance, use_cpu=True).engine()
-    assert {engine.engine.name for engine in (shell.semantic, shell.instance, *python)} == {"torch-cpu-fp32"}
+    assert {engine.engine.name.rpartition("-")[2] for engine in (shell.semantic, shell.instance, *python)} == {"fp32"}
 
 
 def test_amp_is_for_the_instance_network_from_the_shell_and_from_python(tmp_path: Path) -> None:
@@ -409,8 +428,8 @@ def test_amp_is_for_the_instance_network_from_the_shell_and_from_python(tmp_path
     model = get_actual_model(instance, use_cpu=True)
     assert config_of(Switches(inst_amp=True), model, force=False).compute == shell
     models = load_models(shell, semantic_folder=semantic, instance_folder=instance)
-    assert (models.semantic.engine.name, models.instance.engine.name) == ("torch-cpu-fp32", "torch-cpu-bf16")
-    assert model.engine(amp=True).engine.name == "torch-cpu-bf16"
+    names = models.semantic.engine.name, models.instance.engine.name, model.engine(amp=True).engine.name
+    assert [name.rpartition("-")[2] for name in names] == ["fp32", "bf16", "bf16"]
 
 
 def test_a_turned_mask_is_none_of_the_scan(tmp_path: Path) -> None:
@@ -443,7 +462,7 @@ def test_centroids_as_tptbox_reads_them(tmp_path: Path) -> None:
 
 
 def test_each_kind_of_scan_gets_its_model() -> None:
-    t2w, t1w = get_semantic_model("t2w"), get_semantic_model("t1w")
+    t2w, t1w = get_semantic_model(ByDefault("t2w")), get_semantic_model(ByDefault("t1w"))
     sag = spineps.Acquisition.sag
     assert _jobs(t1w, None, check=True) == [(t1w, Modality.T1w, sag)]
     pairs = [(Modality.T2w, sag), (Modality.T1w, sag)]

@@ -16,7 +16,7 @@ from TPTBox import NII
 import spineps
 from spineps import api
 from spineps.compat.dataset import _jobs, _scans
-from spineps.compat.find import get_semantic_model
+from spineps.compat.find import ByDefault, get_semantic_model
 from spineps.compat.grids import read_on
 from spineps.config import Labeling, LabelingConfig, PipelineConfig
 from spineps.geometry import Geometry, resample
@@ -149,7 +149,7 @@ def test_11_a_data_set_is_searched_for_what_the_model_is_for(tmp_path: Path) -> 
     """The published command looked for sagittal T2w scans alone, whatever the model."""
     names = ("sub-1_T1w.nii.gz", "sub-1_T2w.nii.gz", "sub-2_acq-sag_T1w.nii.gz", "sub-2_acq-ax_T1w.nii.gz")
     folder = data_set(tmp_path / "dataset-x", *names, "sub-3_seg-spine_T1w.nii.gz", "sub-3_mevibe.nii.gz")
-    t2w, t1w, vibe = (get_semantic_model(name) for name in ("t2w", "t1w", "vibe"))
+    t2w, t1w, vibe = (get_semantic_model(ByDefault(name)) for name in ("t2w", "t1w", "vibe"))
     assert found_in(folder, t1w) == ["sub-1_T1w.nii.gz", "sub-2_acq-sag_T1w.nii.gz"]
     assert found_in(folder, t2w) == ["sub-1_T2w.nii.gz"]
     assert found_in(folder, vibe) == ["sub-3_mevibe.nii.gz"]

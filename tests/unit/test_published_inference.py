@@ -353,5 +353,5 @@ def test_half_precision_is_near_full_precision(form, tmp_path):
     for precision in (Precision.AUTO, Precision.BF16):
         engine = load_semantic(ComputeConfig(Device.CPU, precision, threads=1), tmp_path / "m")
         found.append(engine.label(image, (2.0, 2.0, 3.0), step_share=0.5, mirror=False))
-        assert engine.engine.name == f"torch-cpu-{'bf16' if precision is Precision.BF16 else 'fp32'}"
+        assert engine.engine.name.endswith("bf16" if precision is Precision.BF16 else "fp32")
     assert (found[0] == found[1]).mean() > 0.9
