@@ -49,6 +49,7 @@ GRIDS = (
     Grid("0.75 x 0.75 x 3.3 mm, turned", (0.75, 0.75, 3.3), (5.0, 6.0, 15.0)),
 )
 LENGTH_MM, ANGLE_DEG, VOLUME_SHARE = 0.6, 2.0, 0.04
+LEAST_VALUES = 3  # of fewer there is no median
 SECONDS = 3.0
 
 
@@ -105,8 +106,10 @@ def errors(truth: Truth, found: Mapping[tuple[str, object], StructureMeasures]) 
 
 
 def passes(kind_and_name: tuple[str, str], values: list[float], grid: Grid) -> bool | None:
-    """Whether the median error keeps the target; None where there is none."""
+    """Whether the median error keeps the target; None where there is none, or where nearly all values were flagged."""
     name = kind_and_name[1]
+    if len(values) < LEAST_VALUES:
+        return None
     error = float(np.median(np.abs(values)))
     group = group_of(name)
     if group == "mm":

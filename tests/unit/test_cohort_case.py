@@ -14,6 +14,7 @@ from typing import Any
 import cohort_scans
 import numpy as np
 import pytest
+import torch
 
 from spineps.api import load_models
 from spineps.cohort import case as case_module
@@ -28,6 +29,8 @@ from spineps.errors import ErrorCode
 from spineps.io.atomic import sweep
 from spineps.io.load import ReadOptions
 from spineps.outputs.record import DONE
+from spineps.training.tasks import LabelingTask
+from spineps.zoo.export import export_model
 
 COMPUTE = ComputeConfig(Device.CPU, Precision.FP32, 1)
 FOLDERS = ModelFolders(cohort_scans.MODELS / "semantic", cohort_scans.MODELS / "instance")
@@ -200,6 +203,21 @@ def test_another_input_or_model_means_to_do(copied: Bench, tmp_path: Path) -> No
     assert judge(copied.case, recipe_of(bundled, bundled.scan), known, copied.first_place).standing is Standing.TO_DO
     second = replace(settings, scan=replace(settings.scan, models=ModelFolders(FOLDERS.semantic, None)))
     assert judge(copied.case, recipe_of(second, second.scan), known, copied.first_place).standing is Standing.INSTANCE_PHASE
+
+
+def test_another_labeling_model_redoes_names_and_keeps_the_semantic_mask(copied: Bench, tmp_path: Path) -> None:
+    task = LabelingTask()
+    recipes = []
+    for number in range(2):
+        torch.manual_seed(number)
+        folder = tmp_path / str(number)
+        export_model(folder, task.network(), task.card_facts())
+        settings = replace(copied.settings(), scan=ScanSettings(CONFIG, replace(FOLDERS, labeling=folder)))
+        recipes.append(recipe_of(settings, settings.scan))
+        known = KnownFiles(copied.known_place)
+        assert judge(copied.case, recipes[-1], known, copied.first_place).standing is Standing.INSTANCE_PHASE
+    assert recipes[0].semantic == recipes[1].semantic
+    assert recipes[0].rest != recipes[1].rest
 
 
 def test_a_kept_semantic_mask_gives_the_same_files(copied: Bench, bench: Bench, tmp_path: Path) -> None:
