@@ -69,6 +69,27 @@ class Precision(str, Enum):
     BF16 = "bf16"
 
 
+class Step(str, Enum):
+    """A step that the published tool can leave out, and ours too."""
+
+    BODY_EROSION = "body erosion"
+    """Bodies are eroded, so that those that touch fall apart."""
+    INSTANCE_SPECKS = "instance specks"
+    """Small components of the merged instances are removed."""
+    HOLES = "holes"
+    """Holes of structures and vertebrae are filled."""
+    CLIP = "clip"
+    """Instances are cut to the semantic vertebrae."""
+    ARTICULAR = "articular"
+    """Articular processes go to the instance that holds most of them."""
+    MISSING = "missing"
+    """Vertebra without an instance is given to one."""
+    SPLIT_TOP = "split top"
+    """A topmost vertebra in two parts is joined."""
+    POSTERIOR = "posterior"
+    """Loose fragments of arches go to the vertebra that they touch."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComputeConfig:
     """Device, precision, threads and engine of the networks (``threads`` 0: all cores that the process may use); ``amp`` runs
@@ -110,22 +131,24 @@ class SemanticConfig:
 
 @dataclass(frozen=True, slots=True)
 class InstanceConfig:
-    """Instance phase (SPINEPS paper, section 2.2): splitting of merged bodies, cutouts a batch."""
+    """Instance phase (SPINEPS paper, section 2.2): splitting of merged bodies, cutouts a batch, steps that are left out."""
 
     split_merged: bool = True
     batch_size: int = 4
+    without: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PostprocessConfig:
     """Post-processing (SPINEPS paper, section 2.4); ``enabled=False`` gives the raw masks for comparison, and ``clean=False``
-    takes the semantic mask as it is, as one that was cleaned or corrected before.
+    takes the semantic mask as it is, as one that was cleaned or corrected before. ``without`` are steps that are left out.
     """
 
     enabled: bool = True
     endplate_labels: EndplateLabels = EndplateLabels.SPLIT
     endplate_owner: EndplateOwner = EndplateOwner.DISC
     clean: bool = True
+    without: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

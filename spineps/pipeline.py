@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig
+from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig, Step
 from spineps.errors import ErrorCode, Finding, FindingCode, InputError, NoSpineError
 from spineps.geometry import PIR, FloatArray, Geometry, Reorientation
 from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, ScanPredictor, SemanticPredictor
@@ -340,7 +340,7 @@ def _cleaned(semantic: LabelMap, config: PipelineConfig, run: Run) -> LabelMap:
     if not (config.postprocess.enabled and config.postprocess.clean):
         return semantic
     with run.stage("clean"):
-        semantic, findings = clean_semantic(semantic)
+        semantic, findings = clean_semantic(semantic, fill=Step.HOLES not in config.postprocess.without)
     run.findings.extend(findings)
     run.show("clean", semantic)
     return semantic

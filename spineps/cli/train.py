@@ -48,6 +48,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     own.add_argument("--folds", type=int, help="patients are split into so many folds (default 5; --recipe paper: 3)")
     own.add_argument("--fold", type=int, default=0, help="the fold to validate on (default 0)")
+    paper = parser.add_argument_group("the paper's recipe (SPINEPS paper, appendix A), with --data")
+    paper.add_argument(
+        "--recipe", choices=("paper",), help="semantic: nnU-Net v2, three folds; instance: the published network"
+    )
+    paper.add_argument("--baseline", action="store_true", help="the paper's baseline: nnU-Net on the instance labels")
+    paper.add_argument("--epochs", type=int, help="default 1000 (semantic), 300 (instance)")
+    paper.add_argument("--iterations", type=int, default=250, help="batches of an nnU-Net epoch (default 250)")
+    paper.add_argument("--patch", type=int, nargs=3, metavar=("P", "I", "R"), help="default 256 256 64, cutouts 248 304 64")
+    paper.add_argument("--spacing", type=float, nargs=3, metavar=("P", "I", "R"), help="in mm; default 0.75 0.75 1.65")
+    paper.add_argument("--width", type=int, default=8, help="channels of the instance network (default 8)")
+    paper.add_argument("--no-n4", action="store_true", help="leave the bias field as it is")
     parser.set_defaults(run=run)
 
 
@@ -57,6 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from spineps.training.loop import TrainConfig, train
     from spineps.zoo.card import Kind
 
+    if args.recipe is not None:
+        from spineps.cli.train_paper import run_paper
+
+        return run_paper(args, shlex.join(["spineps", *_plain(sys.argv[1:])]))
     if args.hours is None:
         raise UsageError(ErrorCode.USAGE, "How long to train is not said.", remedy="Give --hours, for example --hours 4.")
     source, warm_start = (None, args.warm_start) if args.data is None else _own(args)

@@ -89,6 +89,8 @@ class Switches:
     assign_missing_cc_fast: bool = False
     clean_inst_by_sem: bool = True
     vertebra_inconsistency: bool = True
+    merge_vertebra: bool = True
+    assign_posterior: bool = True
 
     @classmethod
     def of(cls, arguments: dict[str, Any]) -> Switches:

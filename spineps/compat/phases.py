@@ -17,7 +17,7 @@ from spineps.compat.codes import ErrCode, err_code_of
 from spineps.compat.configs import Switches
 from spineps.compat.grids import in_world, open_image, open_mask, to_poi, turned_back, upright
 from spineps.compat.models import BundledModel, SegmentationModel
-from spineps.compat.settings import at_spacing, config_of, ignored, level_network, numbered_from, partly_cleaned, predictor_of
+from spineps.compat.settings import at_spacing, config_of, level_network, numbered_from, partly_cleaned, predictor_of
 from spineps.config import Labeling, LabelingConfig, PreprocessConfig
 from spineps.errors import Finding, FindingCode, SpinepsError
 from spineps.geometry import PIR, Reorientation
@@ -97,8 +97,10 @@ def predict_semantic_mask(
         Steps of the clean-up.
     step_size : float, optional
         Step between tiles as a share of a tile; by default the model's.
-    proc_fill_3d_holes, verbose : bool
-        Accepted; holes are always filled.
+    proc_fill_3d_holes : bool
+        Fill holes.
+    verbose : bool
+        Accepted.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def semantic_mask(
             debug_data["sem_raw"] = api.to_nii(in_world(value.labels, value.geometry, scan, Scheme.SEMANTIC))
 
     mask = pipeline.segment_semantic(scan, network, config_of(switches, model, force=force), on_stage=watch)
-    findings = (*mask.source.findings, *model.findings(), *ignored(switches))
+    findings = (*mask.source.findings, *model.findings())
     return partly_cleaned(replace(mask, source=replace(mask.source, findings=findings)), switches)
 
 
@@ -181,8 +183,10 @@ def predict_instance_mask(
         Cutouts a batch.
     proc_inst_amp : bool
         Half precision.
-    pad_size, proc_inst_fill_3d_holes, proc_corpus_clean, proc_inst_clean_small_cc_artifacts, verbose
-        Accepted; these steps are always taken.
+    proc_inst_fill_3d_holes, proc_corpus_clean, proc_inst_clean_small_cc_artifacts : bool
+        Steps: fill holes, erode bodies before they are told apart, remove specks.
+    pad_size, verbose
+        Accepted.
 
     Returns
     -------
@@ -196,6 +200,7 @@ def predict_instance_mask(
         inst_largest_k_cc=proc_inst_largest_k_cc,
         inst_batch_size=proc_inst_batch_size,
         inst_amp=proc_inst_amp,
+        fill_3d_holes=proc_inst_fill_3d_holes,
     )
     try:
         semantic = open_mask(seg_nii, Scheme.SEMANTIC)
@@ -204,7 +209,7 @@ def predict_instance_mask(
     mask = upright(semantic)
     network = at_spacing(predictor_of(model, switches), mask.geometry.spacing_mm)
     raw = find_instances(mask, network, config_of(switches, model, force=True).instance)
-    tell((*raw.findings, *model.findings(), *ignored(switches)))
+    tell((*raw.findings, *model.findings()))
     if not raw.agreement:
         return None, ErrCode.EMPTY
     found = turned_back(raw.labels, semantic.geometry, Scheme.INSTANCE)
@@ -250,10 +255,11 @@ def phase_postprocess_combined(
         Twelve thoracic and five lumbar vertebrae, whatever the scan shows.
     sacrum_ids : sequence of int
         Labels of the semantic mask that are sacrum.
-    proc_assign_missing_cc, proc_assign_missing_cc_fast, \
-proc_clean_inst_by_sem, n_vert_bodies, process_merge_vertebra, proc_vertebra_inconsistency, \
-proc_assign_posterior_instance_label, verbose, disable_c1, metal_ids
-        Accepted; all steps are always taken.
+    proc_assign_missing_cc, proc_clean_inst_by_sem, process_merge_vertebra, proc_vertebra_inconsistency, \
+proc_assign_posterior_instance_label : bool
+        Steps: :class:`spineps.config.Step` says what each does.
+    proc_assign_missing_cc_fast, n_vert_bodies, verbose, disable_c1, metal_ids
+        Accepted.
 
     Returns
     -------
@@ -270,12 +276,14 @@ proc_assign_posterior_instance_label, verbose, disable_c1, metal_ids
         clean_inst_by_sem=proc_clean_inst_by_sem,
         vertebra_inconsistency=proc_vertebra_inconsistency,
         lab_force_no_tl_anomaly=proc_lab_force_no_tl_anomaly,
+        merge_vertebra=process_merge_vertebra,
+        assign_posterior=proc_assign_posterior_instance_label,
     )
     semantic = _with_one_sacrum(open_mask(seg_nii, Scheme.SEMANTIC), sacrum_ids)
     raw = open_mask(vert_nii, Scheme.INSTANCE)
     numbers = replace(config_of(switches, BundledModel(Kind.SEMANTIC), force=True), labeling=LabelingConfig(Labeling.NONE))
     result = pipeline.complete_instances(semantic, raw, config=numbers)
-    tell((*result.findings, *ignored(switches)))
+    tell(result.findings)
     if model_labeling is None:
         instance = numbered_from(result, labeling_offset + 1).instance
     else:

@@ -15,8 +15,8 @@ from spineps.compat.configs import Switches
 from spineps.compat.grids import in_world, open_mask, read_on
 from spineps.compat.models import SegmentationModel
 from spineps.compat.phases import semantic_mask
-from spineps.compat.settings import config_of, ignored, level_network, numbered_from, predictor_of, runs_whole
-from spineps.config import ExtraConfig, PostprocessConfig
+from spineps.compat.settings import config_of, level_network, numbered_from, predictor_of, runs_whole
+from spineps.config import ExtraConfig
 from spineps.errors import Finding
 from spineps.geometry import Box, Geometry, extract
 from spineps.labels import Scheme
@@ -155,14 +155,14 @@ class ImageRun:
         source = replace(semantic.source, findings=(*semantic.source.findings, *self._findings()))
         semantic = replace(semantic, source=source)
         models = self._networks(None)
-        config = replace(self._config, postprocess=PostprocessConfig(clean=False), extras=ExtraConfig())
+        config = replace(self._config, postprocess=replace(self._config.postprocess, clean=False), extras=ExtraConfig())
         if self._instances_are_there():
             raw = read_on(self._paths["out_vert_raw"], Scheme.INSTANCE, scan.geometry)
             return pipeline.complete_instances(semantic, raw, models, config, image=scan)
         return pipeline.segment_instances(semantic, models, config, image=scan, on_stage=self._watcher(scan))
 
     def _findings(self) -> tuple[Finding, ...]:
-        return (*self._models.instance.findings(), *self._level_findings, *ignored(self._switches))
+        return (*self._models.instance.findings(), *self._level_findings)
 
     def _networks(self, semantic: SegmentationModel | None) -> Models:
         """The networks of a run; without the semantic one where its mask is there."""

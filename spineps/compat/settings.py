@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -21,8 +23,9 @@ from spineps.config import (
     PostprocessConfig,
     PreprocessConfig,
     SemanticConfig,
+    Step,
 )
-from spineps.errors import Finding, FindingCode
+from spineps.errors import Finding
 from spineps.geometry import PIR, Box, Reorientation, Shape, Spacing
 from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, SpacedInstancePredictor
 from spineps.labeling.naming import renamed
@@ -36,15 +39,19 @@ from spineps.stages.clean import SPECK_LABELS, SPECK_VOXELS, clean_semantic, fil
 from spineps.stages.components import CORNERS, FACES, connected, label_boxes, reference_voxels
 from spineps.volume import LabelMap, LevelStatus, Result
 
-WITHOUT_EFFECT: Final = (
-    "inst_corpus_clean",
-    "inst_clean_small_cc_artifacts",
-    "fill_3d_holes",
-    "assign_missing_cc",
-    "clean_inst_by_sem",
-    "vertebra_inconsistency",
+_STEPS: Final[Mapping[str, Step]] = MappingProxyType(
+    {
+        "inst_corpus_clean": Step.BODY_EROSION,
+        "inst_clean_small_cc_artifacts": Step.INSTANCE_SPECKS,
+        "fill_3d_holes": Step.HOLES,
+        "clean_inst_by_sem": Step.CLIP,
+        "vertebra_inconsistency": Step.ARTICULAR,
+        "assign_missing_cc": Step.MISSING,
+        "merge_vertebra": Step.SPLIT_TOP,
+        "assign_posterior": Step.POSTERIOR,
+    }
 )
-"""Steps of the published tool that ours does not leave out one by one."""
+"""The step that each published switch is for."""
 
 
 def config_of(
@@ -67,8 +74,8 @@ def config_of(
     return PipelineConfig(
         preprocess=PreprocessConfig(n4=n4, crop=switches.sem_crop_input),
         semantic=SemanticConfig(step_size=switches.sem_step_size, mirror=model.mirror),
-        instance=InstanceConfig(split_merged=switches.inst_detect_and_solve_merged_corpi, batch_size=switches.inst_batch_size),
-        postprocess=PostprocessConfig(clean=cleans_fully(switches)),
+        instance=InstanceConfig(switches.inst_detect_and_solve_merged_corpi, switches.inst_batch_size, left_out(switches)),
+        postprocess=PostprocessConfig(clean=cleans_fully(switches), without=left_out(switches)),
         labeling=LabelingConfig(
             method=Labeling.NONE if labeling is None else Labeling.AUTO, variants=not switches.lab_force_no_tl_anomaly
         ),
@@ -87,14 +94,9 @@ def runs_whole(switches: Switches) -> bool:
     return cleans_fully(switches) and not switches.sem_remove_inferior_beyond_canal
 
 
-def ignored(switches: Switches) -> tuple[Finding, ...]:
-    """SETTING_IGNORED for each switch that was set and has no effect."""
-    default = Switches()
-    names = [name for name in WITHOUT_EFFECT if getattr(switches, name) != getattr(default, name)]
-    return tuple(
-        Finding(FindingCode.SETTING_IGNORED, f"proc_{name}={getattr(switches, name)} has no effect: the step is always taken.")
-        for name in names
-    )
+def left_out(switches: Switches) -> tuple[Step, ...]:
+    """The steps that are switched off."""
+    return tuple(step for name, step in _STEPS.items() if not getattr(switches, name))
 
 
 def partly_cleaned(mask: LabelMap, switches: Switches) -> LabelMap:
@@ -119,7 +121,7 @@ def partly_cleaned(mask: LabelMap, switches: Switches) -> LabelMap:
             if box is not None:
                 kept[box.slices] = np.where(specks[box.slices], labels[box.slices], kept[box.slices])
             labels = kept
-        labels = fill_holes(labels)
+        labels = fill_holes(labels) if switches.fill_3d_holes else labels
     if switches.sem_remove_inferior_beyond_canal:
         labels = _without_what_lies_below_the_canal(labels, mask)
     return replace(mask, labels=labels)

@@ -78,7 +78,7 @@ def converted(network: Any) -> Any:
     shape = (1, network.input_channels, *(_COARSEST * n for n in network.divisors))
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer warns of itself being old
-        recorded = torch.jit.trace(network, torch.zeros(shape), check_trace=False)
+        recorded = torch.jit.trace(network, torch.zeros(shape), check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(recorded, input=[openvino.PartialShape([1, shape[1], -1, -1, -1])])
 
 

@@ -85,4 +85,5 @@ class InstanceEngine(NetworkEngine):
 
     def _one(self, cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One cutout at a time: on a CPU as fast as a batch, and the same answer whatever the batch is."""
-        return self.runner.classes(one_hot_groups(cutout)[None])[0]
+        labels: NDArray[np.uint8] = self.runner.classes(one_hot_groups(cutout)[None])[0]
+        return labels

@@ -26,8 +26,8 @@ from spineps.labels import BODY, lookup
 from spineps.volume import LabelMap
 
 TRUST: Final = 0.7
-"""Power of the likelihood that one vertebra's opinions make together: those on neighbours are of one kind. Twice that of our own
-network, which has seen phantoms alone; not fitted, for that takes the published weights and scans with known levels."""
+"""Power of the likelihood that one vertebra's opinions make together: those on neighbours are of one kind. Twice that of our
+own network, which has seen phantoms alone; not fitted, for that takes the published weights and scans with known levels."""
 HEADS: Final[Mapping[str, float]] = MappingProxyType({"VERT": 0.9, "VERTEX": 0.9, "VERTGRP": 0.8, "REGION": 1.1, "VT13": 0.4})
 """Opinions on a single vertebra, and the published weight of each."""
 RELATION: Final = "VERTREL"

@@ -33,7 +33,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise each channel of each sample of ``x``, shape (N, C, P, I, R)."""
-        if not torch.jit.is_tracing() and x.shape[0] == 1:
+        recorded = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if x.shape[0] == 1 and not recorded:
             return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
         return functional.instance_norm(x, weight=self.weight, bias=self.bias)
 

@@ -62,7 +62,7 @@ class _Points:
         return Midline.through(self.mm[chosen], self.plane[chosen], spacing_mm[1])
 
 
-def clean_semantic(semantic: LabelMap) -> tuple[LabelMap, tuple[Finding, ...]]:
+def clean_semantic(semantic: LabelMap, *, fill: bool = True) -> tuple[LabelMap, tuple[Finding, ...]]:
     """Remove what is no spine from a semantic mask and fill its holes (SPINEPS paper, section 2.4, and the published tool).
 
     Specks of a label are removed. The component that looks most like a spine is kept, and with it what is attached to it and
@@ -73,6 +73,8 @@ def clean_semantic(semantic: LabelMap) -> tuple[LabelMap, tuple[Finding, ...]]:
     ----------
     semantic : LabelMap
         In PIR orientation.
+    fill : bool
+        Fill holes.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def clean_semantic(semantic: LabelMap) -> tuple[LabelMap, tuple[Finding, ...]]:
     labels = _with_sacrum_at_the_end(labels, spacing_mm)
     removed_ml = (before - int(np.count_nonzero(labels))) * semantic.geometry.voxel_volume_mm3 / 1000
     out = np.zeros_like(whole)
-    out[box.slices] = fill_holes(labels)
+    out[box.slices] = fill_holes(labels) if fill else labels
     findings: tuple[Finding, ...] = ()
     if removed_ml > 0:
         findings = (Finding(FindingCode.STRAY_REMOVED, f"{removed_ml:.2f} ml of labels away from the spine were removed."),)

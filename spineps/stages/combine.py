@@ -133,8 +133,8 @@ def endplates(labels: Labels, spacing_mm: Spacing, gap_mm: float = GAP_MM) -> ND
     step = float(min(spacing_mm))
     between = (labels == 0) & (to_body + to_disc <= gap_mm + step) & (np.maximum(to_body, to_disc) <= gap_mm)
     touching = body & (to_disc <= step * _TOUCH)
-    there: NDArray[np.bool_] = lookup(ENDPLATES)[labels]
-    return between | touching | there
+    plate: NDArray[np.bool_] = between | touching | lookup(ENDPLATES)[labels]
+    return plate
 
 
 _TOUCH: Final = 1.01

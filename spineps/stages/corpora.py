@@ -58,7 +58,7 @@ class Corpus:
 
 
 def find_corpora(
-    semantic: NDArray[np.uint8], spacing_mm: Spacing, *, split_merged: bool = True
+    semantic: NDArray[np.uint8], spacing_mm: Spacing, *, split_merged: bool = True, erode: bool = True
 ) -> tuple[tuple[Corpus, ...], tuple[Finding, ...]]:
     """Find the vertebral bodies.
 
@@ -73,6 +73,8 @@ def find_corpora(
         Its voxel spacing.
     split_merged : bool
         Cut merged bodies; if False they are only reported.
+    erode : bool
+        Erode bodies before they are told apart.
 
     Returns
     -------
@@ -86,10 +88,12 @@ def find_corpora(
     box = Box.around(body)
     if box is None:
         return (), ()
-    found = _eroded_bodies(np.ascontiguousarray(body[box.slices]), spacing_mm)
+    erosions = max(1, round(EROSION_MM / min(spacing_mm))) if erode else 0
+    found = _eroded_bodies(np.ascontiguousarray(body[box.slices]), spacing_mm, erosions)
     pieces = _one_a_level([piece.shifted(box.start) for piece in found], spacing_mm)
-    whole, findings = _without_merged(pieces, _disc_planes(semantic, spacing_mm), spacing_mm, split_merged)
-    return tuple(_restored(piece, single, body, _erosions(spacing_mm)) for piece, single in whole), findings
+    lost_mm = 2 * erosions * spacing_mm[1]
+    whole, findings = _without_merged(pieces, _disc_planes(semantic, spacing_mm), spacing_mm, lost_mm, split=split_merged)
+    return tuple(_restored(piece, single, body, erosions) for piece, single in whole), findings
 
 
 def _restored(piece: Piece, single: bool, body: NDArray[np.bool_], erosions: int) -> Corpus:
@@ -101,8 +105,8 @@ def _restored(piece: Piece, single: bool, body: NDArray[np.bool_], erosions: int
     return Corpus(_triple(piece.centre_vox), box, dilate_18(mask, erosions) & body[box.slices], single)
 
 
-def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing) -> list[Piece]:
-    eroded = erode_18(body, _erosions(spacing_mm))
+def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing, erosions: int) -> list[Piece]:
+    eroded = erode_18(body, erosions)
     parts = connected(eroded, CORNERS)
     enough = np.flatnonzero(parts.sizes[1:] >= reference_voxels(CORPUS_VOXELS, spacing_mm)) + 1
     pieces = [_piece(parts, int(k)) for k in enough]
@@ -114,10 +118,6 @@ def _eroded_bodies(body: NDArray[np.bool_], spacing_mm: Spacing) -> list[Piece]:
         survives[np.unique(whole.numbers[piece.box.slices][piece.mask])] = True
     large = whole.sizes * float(np.prod(spacing_mm)) >= RESTORED_MM3
     return pieces + [_piece(whole, int(k)) for k in np.flatnonzero(large & ~survives) if k]
-
-
-def _erosions(spacing_mm: Spacing) -> int:
-    return max(1, round(EROSION_MM / min(spacing_mm)))
 
 
 def _piece(parts: Components, number: int) -> Piece:
@@ -151,11 +151,10 @@ def _disc_planes(semantic: NDArray[np.uint8], spacing_mm: Spacing) -> list[float
 
 
 def _without_merged(
-    pieces: list[Piece], discs: list[float], spacing_mm: Spacing, split: bool
+    pieces: list[Piece], discs: list[float], spacing_mm: Spacing, lost_mm: float, *, split: bool
 ) -> tuple[list[tuple[Piece, bool]], tuple[Finding, ...]]:
-    """Bodies with those that look merged cut, and whether each is a single one."""
+    """Bodies with those that look merged cut, and whether each is a single one; erosion took ``lost_mm`` of their size."""
     axes = _spine_axes(pieces, spacing_mm)
-    lost_mm = 2 * _erosions(spacing_mm) * spacing_mm[1]
     sizes = [
         Size(piece.height_mm(axis, spacing_mm) + lost_mm, piece.depth_mm(axis, spacing_mm) + lost_mm, float(piece.size))
         for piece, axis in zip(pieces, axes, strict=True)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.config import InstanceConfig
+from spineps.config import InstanceConfig, Step
 from spineps.errors import Finding
 from spineps.geometry import Box, Geometry, resample
 from spineps.inference.protocols import InstancePredictor, SpacedInstancePredictor
@@ -74,11 +74,13 @@ def find_instances(
     there = semantic.geometry.cropped(region)
     grid = _grid_over(there, semantic.geometry, predictor)
     classes = resample(semantic.labels[region.slices].astype(np.uint8), there, grid, order=0)
-    corpora, findings = find_corpora(classes, grid.spacing_mm, split_merged=config.split_merged)
+    corpora, findings = find_corpora(
+        classes, grid.spacing_mm, split_merged=config.split_merged, erode=Step.BODY_EROSION not in config.without
+    )
     if not corpora:
         return RawInstances(labels, {}, (), findings)
     votes = predict_cutouts(classes, corpora, predictor, batch_size=config.batch_size, progress=progress)
-    merged = merge_votes(votes, grid.shape, grid.spacing_mm)
+    merged = merge_votes(votes, grid.shape, grid.spacing_mm, without=config.without)
     if merged.agreement:
         merged = with_every_corpus(merged, corpora, votes, grid.spacing_mm)
     labels[region.slices] = resample(merged.labels, grid, there, order=0)

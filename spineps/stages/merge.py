@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ import fill_voids
 import numpy as np
 from numpy.typing import NDArray
 
+from spineps.config import Step
 from spineps.geometry import Box, Shape, Spacing
 from spineps.stages.components import CORNERS, connected, label_boxes, reference_voxels
 from spineps.stages.cutouts import Vote
@@ -56,7 +57,7 @@ class _Couple:
         return -(len(self.votes) + 1) * self.agreement, -sum(v.size for v in self.votes), tuple(v.key for v in self.votes)
 
 
-def merge_votes(votes: Sequence[Vote], shape: Shape, spacing_mm: Spacing) -> Instances:
+def merge_votes(votes: Sequence[Vote], shape: Shape, spacing_mm: Spacing, *, without: Container[Step] = ()) -> Instances:
     """Reconcile the predictions of all cutouts.
 
     Each vote looks for the two votes of nearby cutouts that agree best with it; they form a couple. Couples are written from
@@ -71,6 +72,8 @@ def merge_votes(votes: Sequence[Vote], shape: Shape, spacing_mm: Spacing) -> Ins
         Of the volume.
     spacing_mm : tuple of 3 float
         Its voxel spacing, for the size threshold.
+    without : container of Step
+        INSTANCE_SPECKS leaves small components, HOLES leaves holes.
     """
     votes = sorted((v for v in votes if v.size), key=lambda v: v.key)
     labels = np.zeros(shape, np.uint8)
@@ -79,7 +82,8 @@ def merge_votes(votes: Sequence[Vote], shape: Shape, spacing_mm: Spacing) -> Ins
         number = len(agreement) + 1
         if number <= np.iinfo(labels.dtype).max and _write(labels, couple, number):
             agreement[number] = couple.agreement
-    return _cleaned(labels, agreement, reference_voxels(LEAST_VOXELS, spacing_mm))
+    least = 0.0 if Step.INSTANCE_SPECKS in without else reference_voxels(LEAST_VOXELS, spacing_mm)
+    return _cleaned(labels, agreement, least, fill=Step.HOLES not in without)
 
 
 def dice(one: Vote, other: Vote) -> float:
@@ -139,7 +143,7 @@ def _write(labels: NDArray[np.uint8], couple: _Couple, number: int) -> bool:
     return True
 
 
-def _cleaned(labels: NDArray[np.uint8], agreement: dict[int, float], least: float) -> Instances:
+def _cleaned(labels: NDArray[np.uint8], agreement: dict[int, float], least: float, *, fill: bool) -> Instances:
     """Drop small components, fill holes and number what is left without gaps."""
     kept: dict[int, float] = {}
     out = np.zeros_like(labels)
@@ -152,5 +156,7 @@ def _cleaned(labels: NDArray[np.uint8], agreement: dict[int, float], least: floa
         kept[len(kept) + 1] = agreement[number]
         part = out[box.slices]
         part[mask] = len(kept)
+        if not fill:
+            continue
         part[fill_voids.fill(mask) & (labels[box.slices] == 0) & (part == 0)] = len(kept)
     return Instances(out, kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,7 +10,7 @@ import fill_voids
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.config import EndplateLabels, PostprocessConfig
+from spineps.config import EndplateLabels, PostprocessConfig, Step
 from spineps.errors import Finding, FindingCode
 from spineps.geometry import Box, Spacing, extract
 from spineps.labels import ENDPLATES, SACRUM_INSTANCE, VERTEBRA, Scheme, Structure, lookup, unnamed_instances
@@ -85,10 +85,12 @@ def postprocess(
     classes, numbers = extract(semantic.labels.astype(np.uint8), rim), extract(instance, rim)
     spacing_mm = semantic.geometry.spacing_mm
     findings: tuple[Finding, ...] = ()
-    numbers, order = _ordered(classes, clip_to_vertebrae(classes, numbers))
+    if Step.CLIP not in config.without:
+        numbers = clip_to_vertebrae(classes, numbers)
+    numbers, order = _ordered(classes, numbers)
     if config.enabled:
         rounds = _rounds(spacing_mm, instance_spacing_mm or spacing_mm)
-        classes, numbers, removed = _completed(classes, numbers, rounds, spacing_mm)
+        classes, numbers, removed = _completed(classes, numbers, rounds, spacing_mm, without=config.without)
         findings = _orphans(removed, semantic.geometry.voxel_volume_mm3)
         numbers, again = _ordered(classes, numbers)
         order = [order[k - 1] for k in again]
@@ -121,14 +123,26 @@ def _rounds(spacing_mm: Spacing, instance_spacing_mm: Spacing) -> int:
 
 
 def _completed(
-    semantic: NDArray[np.uint8], instance: NDArray[np.uint8], rounds: int, spacing_mm: Spacing
+    semantic: NDArray[np.uint8],
+    instance: NDArray[np.uint8],
+    rounds: int,
+    spacing_mm: Spacing,
+    *,
+    without: Container[Step] = (),
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], int]:
-    instance = assign_articular(semantic, instance)
-    instance = grow(lookup(VERTEBRA)[semantic], semantic, instance, rounds)
-    semantic, instance, removed = assign_components(semantic, instance)
-    instance = join_split_top(semantic, instance, spacing_mm)
-    instance = reassign_fragments(semantic, instance)
-    return *_filled(semantic, instance), removed
+    removed = 0
+    if Step.ARTICULAR not in without:
+        instance = assign_articular(semantic, instance)
+    if Step.MISSING not in without:
+        instance = grow(lookup(VERTEBRA)[semantic], semantic, instance, rounds)
+        semantic, instance, removed = assign_components(semantic, instance)
+    if Step.SPLIT_TOP not in without:
+        instance = join_split_top(semantic, instance, spacing_mm)
+    if Step.POSTERIOR not in without:
+        instance = reassign_fragments(semantic, instance)
+    if Step.HOLES not in without:
+        semantic, instance = _filled(semantic, instance)
+    return semantic, instance, removed
 
 
 def _filled(semantic: NDArray[np.uint8], instance: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

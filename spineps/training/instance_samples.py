@@ -73,17 +73,19 @@ def draw_instance_sample(
     grid = sample_grid(size, INSTANCE_SPACING_MM, INSTANCE_SHIFT_MM)
     index, outside = nearest_voxels(grid, placement, volume.shape, volume.spacing_mm)
     labels = np.where(outside, np.uint8(0), _ENDPLATES_MERGED[volume.semantic.reshape(-1)[index]])
-    target = _target(labels, volume.instance.reshape(-1)[index], volume.order, vertebra)
+    target = instance_target(labels, volume.instance.reshape(-1)[index], volume.order, vertebra)
     if placement.mirrored:
         labels = left_right_table()[labels]
     if rng.random() < _VERTICAL_CROP:
-        labels, target = _vertically_cropped(labels, target, rng)
+        labels, target = vertically_cropped(labels, target, rng)
     if rng.random() < _LABEL_DROP:
-        labels, target = _label_dropped(labels, target, rng)
+        labels, target = label_dropped(labels, target, rng)
     return (corrupted(labels, rng) if corrupt else labels), target
 
 
-def _target(labels: NDArray[np.uint8], instance: NDArray[np.uint8], order: tuple[int, ...], vertebra: int) -> NDArray[np.uint8]:
+def instance_target(
+    labels: NDArray[np.uint8], instance: NDArray[np.uint8], order: tuple[int, ...], vertebra: int
+) -> NDArray[np.uint8]:
     """Above, centre and below by the order along the spine: ids do not follow each other where there is a T13."""
     place = order.index(vertebra)
     table = np.zeros(256, dtype=np.uint8)
@@ -93,7 +95,7 @@ def _target(labels: NDArray[np.uint8], instance: NDArray[np.uint8], order: tuple
     return np.where(_IS_VERTEBRA[labels], table[instance], np.uint8(0))
 
 
-def _vertically_cropped(labels: NDArray[np.uint8], target: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
+def vertically_cropped(labels: NDArray[np.uint8], target: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
     """The field of view ends above or below the centre vertebra."""
     labels, target = labels.copy(), target.copy()
     length = labels.shape[1]
@@ -104,7 +106,7 @@ def _vertically_cropped(labels: NDArray[np.uint8], target: NDArray[np.uint8], rn
     return labels, target
 
 
-def _label_dropped(labels: NDArray[np.uint8], target: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
+def label_dropped(labels: NDArray[np.uint8], target: NDArray[np.uint8], rng: np.random.Generator) -> Pair:
     """One structure is missing throughout, as in label maps of fewer structures."""
     gone = labels == rng.choice(SEGMENTED)
     return np.where(gone, np.uint8(0), labels), np.where(gone, np.uint8(0), target)

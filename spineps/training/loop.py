@@ -148,7 +148,7 @@ class Trainer:
         self.network = self.task.network()
         if config.warm_start is not None:
             self._take_weights(config.warm_start)
-        self.network.to(self.engine.device, memory_format=torch.channels_last_3d)
+        self.network.to(self.engine.device).to(memory_format=torch.channels_last_3d)
         self.average = copy.deepcopy(self.network)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), config.rate or self.task.learning_rate, weight_decay=1e-4)
         self.step, self.seconds, self.best = 0, 0.0, -1.0

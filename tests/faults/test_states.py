@@ -111,8 +111,8 @@ def compute(plan: Plan, models: Any) -> None:
         finish(make_ready(task), models, lambda _stage: None)
 
 
-def killed(work: Callable[[], None], folder: Path, number: int) -> None:
-    """Work in a copy of this process that is killed before its n-th change of the folder."""
+def killed(work: Callable[[], None], folder: Path, number: int) -> bool:
+    """Work in a copy of this process that is killed before its n-th change of the folder; whether it got that far."""
     child = os.fork()
     if child == 0:
         seen = 0
@@ -130,7 +130,7 @@ def killed(work: Callable[[], None], folder: Path, number: int) -> None:
             work()
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 class Cohorts(RuleBasedStateMachine):

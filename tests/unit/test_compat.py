@@ -31,8 +31,8 @@ from spineps.compat.grids import in_world, read_on, to_poi
 from spineps.compat.models import BundledModel
 from spineps.compat.oneshot import SpinepsPipeline
 from spineps.compat.places import output_paths_from_input
-from spineps.compat.settings import LargestComponents, config_of, ignored, numbered_from, partly_cleaned
-from spineps.config import Labeling, LabelingConfig, PipelineConfig
+from spineps.compat.settings import LargestComponents, config_of, numbered_from, partly_cleaned
+from spineps.config import Labeling, LabelingConfig, PipelineConfig, Step
 from spineps.errors import ErrorCode, FindingCode, InputError, ModelError, NoSpineError, UsageError
 from spineps.geometry import Geometry, Reorientation, resample
 from spineps.io.atomic import write_nifti
@@ -142,12 +142,33 @@ def test_n4_is_for_models_that_expect_it() -> None:
     assert not config_of(Switches(sem_n4_bias_correction=False), model, force=False).preprocess.n4
 
 
-def test_a_switch_without_effect_is_a_finding() -> None:
-    assert ignored(Switches()) == ()
-    assert ignored(Switches(assign_missing_cc_fast=True)) == ()  # only a matter of speed, which ours has anyway
-    (finding,) = ignored(Switches(assign_missing_cc=False))
-    assert finding.code is FindingCode.SETTING_IGNORED
-    assert "proc_assign_missing_cc=False" in finding.message
+@pytest.mark.parametrize(
+    ("argument", "step"),
+    [
+        ("proc_inst_corpus_clean", Step.BODY_EROSION),
+        ("proc_inst_clean_small_cc_artifacts", Step.INSTANCE_SPECKS),
+        ("proc_fill_3d_holes", Step.HOLES),
+        ("proc_clean_inst_by_sem", Step.CLIP),
+        ("proc_vertebra_inconsistency", Step.ARTICULAR),
+        ("proc_assign_missing_cc", Step.MISSING),
+    ],
+)
+def test_a_step_that_is_switched_off_is_left_out(argument: str, step: Step) -> None:
+    model = BundledModel(Kind.SEMANTIC)
+    config = config_of(Switches.of({argument: False}), model, force=False)
+    assert config.instance.without == config.postprocess.without == (step,)
+    usual = config_of(Switches(assign_missing_cc_fast=True), model, force=False)  # a matter of speed, which ours has anyway
+    assert usual.instance.without == usual.postprocess.without == ()
+
+
+def test_published_phases_leave_steps_out(spine: Spine) -> None:
+    raw = spine.truth.copy()
+    raw[spine.semantic.labels == Structure.SPINOUS] = 0
+    given = nii_of(spine), api.to_nii(LabelMap(raw, spine.semantic.geometry, Scheme.INSTANCE))
+    spinous = spine.semantic.labels == Structure.SPINOUS
+    for switched, expected in ((True, True), (False, False)):
+        _, vertebrae = spineps.phase_postprocess_combined(None, *given, None, None, proc_assign_missing_cc=switched)
+        assert bool(vertebrae.reorient().get_seg_array()[spinous].any()) is expected
 
 
 # ---- models

@@ -19,7 +19,7 @@ CONFIG: Final = "inference_config.json"
 LARGEST_JSON: Final = 64 << 20
 """Bytes; the plans of a real model have some 20 kB, a dataset.json that lists its training cases a few MB."""
 
-_DEFAULT_MAPPING: Final[Mapping[int, int]] = {
+DEFAULT_MAPPING: Final[Mapping[int, int]] = {
     Structure.ARCUS: 1,
     Structure.SPINOUS: 2,
     Structure.COSTAL_LEFT: 3,
@@ -58,7 +58,7 @@ class InferenceConfig(BaseModel):
     cutout_size: tuple[int, int, int] = (248, 304, 64)
     corpus_size_cleaning: float = 100
     vert_size_threshold: float = 250
-    mapping: dict[int, int] = Field(default_factory=lambda: {int(key): value for key, value in _DEFAULT_MAPPING.items()})
+    mapping: dict[int, int] = Field(default_factory=lambda: {int(key): value for key, value in DEFAULT_MAPPING.items()})
 
     @field_validator("modality", mode="before")
     @classmethod
@@ -68,7 +68,7 @@ class InferenceConfig(BaseModel):
     @field_validator("mapping", mode="before")
     @classmethod
     def _default(cls, value: Any) -> Any:
-        return dict(_DEFAULT_MAPPING) if value is None else value
+        return dict(DEFAULT_MAPPING) if value is None else value
 
     @field_validator("model_expected_orientation")
     @classmethod

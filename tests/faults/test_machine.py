@@ -1,0 +1,247 @@
+"""Rows 22 and 75 to 79: names too long, disks full or closed, kills, lack of memory, interrupts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cohort_scans
+import pytest
+
+from spineps.cli import main
+from spineps.cohort import case as case_module
+from spineps.cohort.case import finish, make_ready
+from spineps.cohort.claims import Claims
+from spineps.cohort.events import Watcher
+from spineps.cohort.plan import make_plan
+from spineps.cohort.run import run_cohort
+from spineps.cohort.settings import MachineSettings, ScanState
+from spineps.errors import ErrorCode, ExitCode, OutputError
+from spineps.io import atomic
+from spineps.outputs import save
+from spineps.outputs.record import DONE
+
+from .test_states import Archive, asked, compute, killed, results, small_outputs
+
+FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1", "-v")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return Archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def dataset(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One good scan, whose result is computed once for all tests and written as three small files."""
+    monkeypatch.setattr(case_module, "_segmented", archive.segmented)
+    monkeypatch.setattr(save, "stage_result", small_outputs)
+    cohort_scans.scan_place(tmp_path, 0).write_bytes(archive.versions[0])
+    archive.tree(0, 0)
+    return tmp_path
+
+
+def test_row_22_long_names(tmp_path: Path) -> None:
+    name = f"sub-{'a' * 235}"
+    (tmp_path / f"{name}_T2w.nii.gz").write_bytes(b"")
+    (report,) = make_plan(tmp_path, asked(0, tmp_path / "out")).reports.values()
+    assert (report.state, report.code) == (ScanState.FAILED, ErrorCode.OUTPUT_NAME)
+    with pytest.raises(OutputError) as caught:
+        atomic.write_bytes(Path("/", *["d" * 250] * 17, "x"), b"")
+    assert caught.value.code is ErrorCode.OUTPUT_NAME
+    assert caught.value.exit_code is ExitCode.RESOURCE
+
+
+# ---- disks
+
+
+@pytest.mark.parametrize("size", [0, 40, 2000, 20_000])
+def test_row_75_no_file_may_grow(dataset: Path, archive: Archive, size: int) -> None:
+    """A limit on the size of files: every write beyond it fails as on a full disk."""
+    root = dataset / "out"
+    plan = make_plan(dataset, asked(0, root))
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            (case,) = plan.waiting
+            outcome = finish(make_ready(plan.task(case, keep_semantic=False)), archive.models, lambda _stage: None)
+            status = 0 if outcome.status == ErrorCode.OUTPUT_SPACE else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not cohort_scans.partial_files(root) if root.exists() else True
+    assert make_plan(dataset, asked(0, root)).waiting
+    compute(make_plan(dataset, asked(0, root)), archive.models)
+    assert results(root, 0) == archive.tree(0, 0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 128 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk takes rights that are missing here")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_row_75_a_full_disk_ends_the_run_and_the_next_goes_on(small_disk: Path, tmp_path: Path) -> None:
+    data, root = tmp_path / "data", small_disk / "out"
+    cohort_scans.make_dataset(data, good=1, bad=0, seed=4)
+    with pytest.raises(OutputError) as caught:
+        run_cohort(data, asked(0, root))
+    assert caught.value.code is ErrorCode.OUTPUT_SPACE
+    assert caught.value.exit_code is ExitCode.RESOURCE
+    assert not cohort_scans.partial_files(small_disk)
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert run_cohort(data, asked(0, root)).exit_code is ExitCode.OK
+    assert not make_plan(data, asked(0, root)).waiting
+
+
+def test_row_76_closed_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A results' folder that may not be written is named before any network runs; inputs are only read; HOME is not needed."""
+    data, closed = tmp_path / "data", tmp_path / "closed"
+    cohort_scans.make_dataset(data, good=1, bad=0, seed=4)
+    closed.mkdir()
+    for folder in (closed, *data.rglob("*"), data):
+        folder.chmod(0o555 if folder.is_dir() else 0o444)
+    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent) if os.geteuid() == 0 else ():
+        place.chmod(place.stat().st_mode | 0o011)
+    root, home = os.geteuid() == 0, os.environ.get("HOME", "")
+    os.environ["HOME"] = "/nonexistent"
+    if root:
+        os.seteuid(65534)
+    try:
+        plan = make_plan(data, asked(0, tmp_path / "new"))
+        assert make_ready(plan.task(plan.cases[0], keep_semantic=False)).error is None
+        code = main(["dataset", "-i", str(data), "-o", str(closed / "out"), *FLAGS])
+    finally:
+        if root:
+            os.seteuid(os.getuid())
+        os.environ["HOME"] = home
+        for folder in (closed, data, *data.rglob("*")):
+            folder.chmod(0o755)
+    assert code == ExitCode.RESOURCE
+    assert capsys.readouterr().err.splitlines()[-1].startswith("OUTPUT_PERMISSION: ")
+
+
+# ---- kills
+
+
+def test_row_77_killed_at_every_change_of_a_file(dataset: Path, archive: Archive) -> None:
+    """Each time the results go on to the tree of a run that nobody disturbed."""
+    whole, changes = archive.tree(0, 0), 0
+    while True:
+        root = dataset / f"out{changes}"
+        plan = make_plan(dataset, asked(0, root))
+        killed_it = killed(lambda plan=plan: compute(plan, archive.models), root, changes + 1)
+        left = results(root, 0)
+        for case in plan.cases:
+            for folder in (case.folder, plan.first_phase_place(case).parent):
+                atomic.sweep(folder, case.name)
+        kept = results(root, 0)
+        assert all(whole[name] == digest for name, digest in kept.items())
+        assert not cohort_scans.partial_files(root) if root.exists() else True
+        done = not make_plan(dataset, asked(0, root)).waiting
+        assert not done or kept == whole
+        compute(make_plan(dataset, asked(0, root)), archive.models)
+        assert results(root, 0) == whole
+        changes += 1
+        if not killed_it:
+            break
+        shutil.rmtree(root)
+    assert changes > 20
+    assert left == whole
+
+
+# ---- memory and workers
+
+
+def test_row_78_lack_of_memory_is_named(dataset: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(case_module, "_segmented", no_memory)
+    plan = make_plan(dataset, asked(0, dataset / "out"))
+    outcome = finish(make_ready(plan.task(plan.cases[0], keep_semantic=False)), archive.models, lambda _stage: None)
+    assert outcome.status == ErrorCode.RESOURCE_MEMORY
+
+
+class Killer(Watcher):
+    """Kills the worker as soon as it begins with a scan."""
+
+    def __init__(self) -> None:
+        self.kills = 0
+
+    def started(self, case: str, slot: int) -> None:  # noqa: ARG002
+        self.kills += 1
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+
+
+def test_row_78_a_scan_whose_worker_is_killed_twice_is_named(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "out"
+    cohort_scans.make_dataset(data, good=1, bad=0, seed=4)
+    killer = Killer()
+    settings = replace(asked(0, root), machine=MachineSettings(time_limit_s=None))
+    report = run_cohort(data, settings, watcher=killer)
+    assert killer.kills == 2
+    assert [scan.code for scan in report.scans] == [ErrorCode.WORKER_DIED]
+    assert report.exit_code is ExitCode.COHORT_INCOMPLETE
+
+
+# ---- several runs, interrupts
+
+
+def test_row_79_a_stale_claim_and_a_clock_that_is_wrong(tmp_path: Path) -> None:
+    now = [0.0]
+    with Claims(tmp_path) as other, Claims(tmp_path, clock=lambda: now[0]) as ours:
+        assert other.take("a")
+        (file,) = (tmp_path / "a.claim").iterdir()
+        owner = cohort_scans.json.loads(file.read_text())
+        file.write_text(cohort_scans.json.dumps({**owner, "host": "elsewhere"}))
+        os.utime(file, (4e9, 4e9))  # its clock is decades ahead
+        assert not ours.take("a")
+        now[0] = 89.0
+        assert not ours.take("a")
+        now[0] = 91.0
+        assert ours.take("a")
+        assert "a" in ours.taken_over
+
+
+def test_row_79_interrupted_twice(tmp_path: Path) -> None:
+    data, root = tmp_path / "data", tmp_path / "out"
+    cohort_scans.make_dataset(data, good=2, bad=0)
+    command = [sys.executable, "-m", "spineps", "dataset", "-i", str(data), "-o", str(root), *FLAGS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert any(": started" in line for line in run.stderr)
+        for _ in range(2):
+            run.send_signal(signal.SIGINT)
+        said = run.communicate(timeout=120)[1]
+    assert run.returncode == ExitCode.INTERRUPTED, said
+    assert "Traceback" not in said
+    assert not cohort_scans.partial_files(root)
+    assert not list((root / ".spineps" / "claims").iterdir())
+
+
+def test_row_79_a_run_after_another_computes_nothing_again(dataset: Path, archive: Archive) -> None:
+    root = dataset / "out"
+    compute(make_plan(dataset, asked(0, root)), archive.models)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*_*") if path.is_file()}
+    plan = make_plan(dataset, asked(0, root))
+    assert not plan.waiting
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert cohort_scans.json.loads(plan.cases[0].place("record").read_text())["status"] == DONE
