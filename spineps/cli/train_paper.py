@@ -61,7 +61,7 @@ def _instance(args: argparse.Namespace, sides: Sequence[Sequence[Any]], facts: d
 
 def _semantic(args: argparse.Namespace, cases: Sequence[Any], folds: int, facts: dict[str, Any]) -> Any:
     from spineps.cli.console import say
-    from spineps.inference.engine import choose_engine, thread_count
+    from spineps.inference.machine import choose_engine, thread_count
     from spineps.training.paper_semantic import PAPER_EPOCHS, PAPER_PATCH, PaperSemantic, train_paper_semantic
 
     compute = ComputeConfig(Device(args.device), Precision(args.precision), args.threads)

@@ -23,7 +23,7 @@ from scipy import ndimage
 from spineps.config import ComputeConfig
 from spineps.errors import ErrorCode, InputError
 from spineps.geometry import PIR, Shape, Spacing
-from spineps.inference.engine import choose_engine, thread_count
+from spineps.inference.machine import choose_engine, thread_count
 from spineps.io import atomic
 from spineps.labels import VERTEBRA, left_right_table, lookup
 from spineps.networks.published.unet3d import Unet3D
@@ -210,7 +210,7 @@ def _epoch(
     order, losses = rng.permutation(len(seen)), []
     device = next(network.parameters()).device
     for first in range(0, len(order), BATCH):
-        pairs = [paper_cutout(*seen[k], config, rng) for k in order[first : first + BATCH]]
+        pairs = [paper_cutout(*seen[int(k)], config, rng) for k in order[first : first + BATCH]]
         cutouts, targets = _encoded(pairs, device)
         loss = cross_entropy_and_dice(network(cutouts), targets)
         optimizer.zero_grad(set_to_none=True)

@@ -116,7 +116,7 @@ def test_fetched_models_run_by_their_id(cache: Path, archives: dict[str, bytes])
             assert main(["models", "fetch", name, "--url", served.url]) == 0
     chosen = choose_models(Asked("auto"), scan="sub-1_mod-T2w")
     assert (chosen.semantic, chosen.instance) == (published("t2w").place, published("instance").place)
-    assert chosen.findings == ()
+    assert ["models fetch t2w_labeling" in finding.message for finding in chosen.findings] == [True]
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,8 @@ def test_without_a_cache_a_network_is_converted_for_this_run(tmp_path, monkeypat
 @needs_openvino
 def test_two_processes_convert_the_same_network_at_once(cache):
     code = (
-        "from pathlib import Path; from spineps.inference.conversion import graph_of; from spineps.zoo.store import open_model; "
+        "from pathlib import Path; from spineps.inference.conversion import graph_of; "
+        "from spineps.zoo.store import open_model; "
         f"graph_of(open_model(Path({str(MODELS / 'instance')!r})))"
     )
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]

@@ -37,7 +37,7 @@ def test_the_numbers_are_the_paper_s():
     paper = PaperSemantic(Path(), Path())
     assert (paper.patch, paper.spacing_mm) == ((256, 256, 64), (0.75, 0.75, 1.65))
     assert (paper.epochs, paper.folds, paper.batch) == (1000, 3, 2)
-    assert (PAPER_PATCH, PAPER_EPOCHS, PAPER_FOLDS) == (paper.patch, paper.epochs, paper.folds)
+    assert (paper.patch, paper.epochs, paper.folds) == (PAPER_PATCH, PAPER_EPOCHS, PAPER_FOLDS)
     assert (PAPER_CUTOUT, PaperInstance(Path()).epochs) == ((248, 304, 64), 300)
     rates = [rate_of(epoch, 300) for epoch in range(300)]
     assert (rates[0], rates[-1]) == (pytest.approx(1e-4), pytest.approx(1e-6))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from published_models import instance_folder, semantic_folder, zipped
 
 from spineps.cli import main
-from spineps.errors import ErrorCode, FindingCode, ModelError, UsageError
+from spineps.errors import ErrorCode, Finding, FindingCode, ModelError, UsageError
 from spineps.zoo import registry
 from spineps.zoo.card import Kind
 from spineps.zoo.choose import Asked, choose_models, folder_for, suits_of
@@ -144,6 +145,12 @@ def test_a_variable_that_names_no_folder(cache: Path, monkeypatch: pytest.Monkey
 # ---- choosing
 
 
+def assert_only_levels_are_ours(findings: Sequence[Finding]) -> None:
+    """The one thing to say is that no published labeling model is here."""
+    assert [f.code for f in findings] == [FindingCode.MODEL_BUNDLED]
+    assert "models fetch t2w_labeling" in findings[0].message
+
+
 def test_nothing_said_is_the_bundled_models(offline: Path) -> None:
     chosen = choose_models(Asked(), scan="sub-1_mod-T2w")
     assert (chosen.semantic, chosen.instance, chosen.n4, chosen.findings) == (None, None, False, ())
@@ -157,15 +164,16 @@ def test_a_published_model_brings_its_instance_model_along(offline: Path) -> Non
     assert (chosen.semantic / CARD).is_file()
     assert (chosen.instance / CARD).is_file()
     assert chosen.n4
-    assert chosen.findings == ()
+    assert_only_levels_are_ours(chosen.findings)
     assert choose_models(Asked(semantic="t2w")).semantic == chosen.semantic
 
 
 def test_a_published_model_without_its_instance_model_says_what_ran(cache: Path, made: Path) -> None:
     chosen = choose_models(Asked(semantic=f"{made}/T2w_semantic_v1.0.9"))
     assert chosen.instance is None
-    (finding,) = chosen.findings
-    assert "models fetch instance" in finding.message
+    instance, *others = chosen.findings
+    assert "models fetch instance" in instance.message
+    assert_only_levels_are_ours(others)
 
 
 def test_bundled_by_name(offline: Path) -> None:
@@ -176,7 +184,7 @@ def test_bundled_by_name(offline: Path) -> None:
 def test_auto_takes_what_is_here(offline: Path) -> None:
     chosen = choose_models(Asked("auto"), scan="sub-1_mod-T2w")
     assert chosen.semantic is not None
-    assert chosen.findings == ()
+    assert_only_levels_are_ours(chosen.findings)
     for scan, why in (("sub-1_mod-T1w", "t1w is not on this machine"), ("sub-1_mod-bold", "no published one")):
         other = choose_models(Asked("auto"), scan=scan)
         assert other.semantic is None
