@@ -134,7 +134,7 @@ def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str,
 
 def labeling_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
     """Stream of cutouts around vertebrae and their levels; see :func:`draw_labeling_sample`."""
-    config = StreamConfig(pool_dir, seed, workers, samples_per_volume=12, reuse=60, build=build_labeling_volume)
+    config = StreamConfig(pool_dir, seed, workers, samples_per_volume=24, reuse=120, build=build_labeling_volume)
     return Stream(config, draw_labeling_sample, state=state)
 
 
