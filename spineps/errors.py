@@ -101,7 +101,6 @@ class FindingCode(str, Enum):
     MISSING_VERTEBRA = "MISSING_VERTEBRA"
     LABELS_IGNORED = "LABELS_IGNORED"
     MODEL_BUNDLED = "MODEL_BUNDLED"
-    SETTING_IGNORED = "SETTING_IGNORED"
 
     def __str__(self) -> str:
         return self.value

@@ -166,6 +166,7 @@ def _machine(args: argparse.Namespace) -> MachineSettings:
         time_limit_s=args.time_limit * _MINUTE_S or None,
         memory_limit_gb=args.memory_limit or None,
         wait=args.wait,
+        profile=args.run_cprofiler,
         dask=None if args.dask is None else DaskSettings(args.dask, args.dask_config),
     )
 

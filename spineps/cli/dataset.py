@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from spineps.cli import cohort_options, options
 from spineps.cli import published_flags as flags
 from spineps.cli.console import Console, one_line
-from spineps.errors import Finding, FindingCode
 
 if TYPE_CHECKING:
     from spineps.cohort.settings import CohortReport, CohortSettings
@@ -54,9 +53,6 @@ def run(args: argparse.Namespace) -> int:
     from spineps.cohort.settings import Naming, OutputSettings
 
     settings = cohort_options.settings_of(args)
-    if args.run_cprofiler:
-        text = "--run-cprofiler had no effect: scans of a data set are segmented by workers. Profile one with 'spineps sample'."
-        options.console_of(args).findings((Finding(FindingCode.SETTING_IGNORED, text),))
     select = replace(settings.select, rawdata=args.rawdata_name, any_name=args.ignore_bids_filter)
     output = OutputSettings(
         folder=args.output,

@@ -9,9 +9,6 @@ difference.
 from __future__ import annotations
 
 import argparse
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,7 +25,6 @@ DEFAULT_DERIVATIVE: Final = "derivatives_seg"
 PUBLISHED_DEFAULT: Final = "t2w"
 """The semantic model that the published command takes for a data set where none is named."""
 DEFAULT_RAWDATA: Final = "rawdata"
-_PROFILE_LINES: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,25 +224,6 @@ def derivative_of(args: argparse.Namespace) -> str:
             ErrorCode.USAGE, "--derivative-name is the name of one folder.", remedy="Give the place of the results with -o."
         )
     return name
-
-
-@contextmanager
-def profiled(args: argparse.Namespace, folder: Path, prefix: str) -> Iterator[None]:
-    """While it lasts, note where the time goes if ``--run-cprofiler`` asks for it, and write ``<prefix>_profile.txt``."""
-    if not args.run_cprofiler:
-        yield
-        return
-    import cProfile
-    import pstats
-
-    from spineps.io import atomic
-
-    profile = cProfile.Profile()
-    with profile:
-        yield
-    text = io.StringIO()
-    pstats.Stats(profile, stream=text).strip_dirs().sort_stats("cumulative").print_stats(_PROFILE_LINES)
-    atomic.write_text(folder / f"{prefix}_profile.txt", text.getvalue())
 
 
 def _older(target: Any, *names: str, **settings: Any) -> None:

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from spineps.cli.report import show_saved, show_settings
     from spineps.io.atomic import check_writable
     from spineps.outputs import names
+    from spineps.outputs.profile import profiled
     from spineps.zoo.choose import choose_models
 
     console = options.console_of(args)
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     findings = (*scan.source.findings, *chosen.findings)
     scan = replace(scan, source=replace(scan.source, findings=findings))
     show_settings(console, flags.config_of(args, chosen))
-    with console.work("Segmenting") as work, flags.profiled(args, folder, prefix):
+    with console.work("Segmenting") as work, profiled(folder, prefix, wanted=args.run_cprofiler):
         result, saved = _segment(args, chosen, scan, folder, work)
     show_saved(console, result, saved)
     return 0

@@ -70,6 +70,8 @@ class Task:
         What the results depend on.
     keep_semantic : bool
         Go on from what the first phase of an earlier run gave.
+    profile : bool
+        Write where the time went beside the results.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Task:
     recipe: Recipe
     findings: tuple[Finding, ...] = ()
     keep_semantic: bool = False
+    profile: bool = False
 
     def place(self, role: str) -> Path:
         """Path of a result."""
@@ -235,8 +238,12 @@ def anonymous(message: str, scan: Path) -> str:
 
 def _attempt(ready: Ready, models: Models, stage: Stage) -> Exception | None:
     """Segment and save; what went wrong, or None."""
+    from spineps.outputs.profile import profiled
+
+    task = ready.task
     try:
-        _save(ready, *_segmented(ready, models, stage))
+        with profiled(task.folder, task.prefix, wanted=task.profile):
+            _save(ready, *_segmented(ready, models, stage))
     except Exception as error:  # noqa: BLE001  whatever is wrong with one scan is said of that scan alone
         return error
     stage("saved")

@@ -128,6 +128,7 @@ class Plan:
             naming=settings.output.naming,
             recipe=self.recipes[case.scan.suffix],
             keep_semantic=keep_semantic,
+            profile=settings.machine.profile,
         )
 
 

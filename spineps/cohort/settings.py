@@ -152,6 +152,8 @@ class MachineSettings:
         Resident memory (10^9 bytes) that a worker process may take.
     wait : bool
         At the end, wait for scans that other runs are working on, and take over those whose run died.
+    profile : bool
+        Write where the time of each scan went beside its results.
     dask : DaskSettings or None
         Work on a Dask cluster instead of ``jobs`` processes of this machine; the limits are those of each of its workers.
     """
@@ -160,6 +162,7 @@ class MachineSettings:
     time_limit_s: float | None = DEFAULT_TIME_LIMIT_S
     memory_limit_gb: float | None = None
     wait: bool = True
+    profile: bool = False
     dask: DaskSettings | None = None
 
 

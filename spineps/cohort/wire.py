@@ -45,6 +45,7 @@ def task_to_plain(task: Task) -> dict[str, Any]:
         "naming": task.naming.value,
         "recipe": [task.recipe.semantic, task.recipe.rest],
         "keep_semantic": task.keep_semantic,
+        "profile": task.profile,
     }
 
 
@@ -66,6 +67,7 @@ def task_from_plain(plain: dict[str, Any]) -> Task:
         recipe=Recipe(*plain["recipe"]),
         findings=tuple(Finding(FindingCode(code), message) for code, message in plain["findings"]),
         keep_semantic=plain["keep_semantic"],
+        profile=plain["profile"],
     )
 
 

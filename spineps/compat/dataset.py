@@ -71,8 +71,11 @@ def process_dataset(
 ) -> dict[str, Any]:
     """Segment every fitting scan of a BIDS data set, one after the other.
 
-    A scan that fails is counted and does not stop the others. For many scans, several at a time and with a record of each,
-    there is ``spineps dataset``.
+    A scan that fails is counted and does not stop the others. This is a loop over
+    :func:`~spineps.compat.image.segment_image` and not the runner behind ``spineps dataset``: it takes models that live in the
+    caller's process, takes up the raw masks that the published tool left, and counts a scan as done by its files, as scripts
+    expect. The runner loads models in processes of its own and takes nothing for done without a proof; for many scans it is
+    the better way.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from spineps.compat.grids import in_world, open_image, open_mask, to_poi, turned
 from spineps.compat.models import BundledModel, SegmentationModel
 from spineps.compat.settings import at_spacing, config_of, level_network, numbered_from, partly_cleaned, predictor_of
 from spineps.config import Labeling, LabelingConfig, PreprocessConfig
-from spineps.errors import Finding, FindingCode, SpinepsError
+from spineps.errors import Finding, SpinepsError
 from spineps.geometry import PIR, Reorientation
 from spineps.inference.protocols import SemanticPredictor
 from spineps.labeling.evidence import gather_evidence
@@ -390,8 +390,7 @@ def code_or_raise(error: SpinepsError) -> ErrCode:
 def tell(findings: Iterable[Finding]) -> None:
     """Findings of a function that has no other way to tell them."""
     for finding in findings:
-        level = logging.WARNING if finding.code is FindingCode.SETTING_IGNORED else logging.INFO
-        _log.log(level, "%s: %s", finding.code, finding.message)
+        _log.info("%s: %s", finding.code, finding.message)
 
 
 def _with_one_sacrum(mask: LabelMap, sacrum_ids: Sequence[int]) -> LabelMap:

@@ -346,6 +346,20 @@ def test_a_full_or_closed_disk_is_named_and_leaves_nothing(bench: Bench) -> None
 # ---- BIDS derivatives and what is asked for beside the masks
 
 
+def test_a_profile_lies_beside_the_results_and_changes_none(bench: Bench) -> None:
+    assert bench.run().status == DONE
+    record = bench.case.place("record").read_bytes()
+    task = replace(bench.task(), profile=True)
+    assert finish(make_ready(task), bench.models, lambda _stage: None).status == DONE
+    text = (bench.case.folder / f"{bench.case.prefix}_profile.txt").read_text(encoding="utf-8")
+    assert "cumulative" in text
+    assert "(segment_scan)" in text
+    assert str(bench.root) not in text
+    proven = [json.loads(said)["outputs"] for said in (record, bench.case.place("record").read_bytes())]
+    assert proven[0] == proven[1]
+    assert bench.standing() is Standing.UP_TO_DATE
+
+
 def test_bids_derivatives_with_probabilities(dataset: Path, models: Any, tmp_path: Path) -> None:
     import nibabel as nib
 

@@ -137,6 +137,7 @@ TASK = Task(
     recipe=Recipe("a", "b"),
     findings=(Finding(FindingCode.SHEAR, "text"),),
     keep_semantic=True,
+    profile=True,
 )
 
 
