@@ -27,8 +27,11 @@ MODELS = Path(__file__).parents[1] / "data" / "models"
 needs_openvino = pytest.mark.skipif(not machine.has_openvino(), reason="OpenVINO is not installed")
 needs_bf16 = pytest.mark.skipif(not machine.BF16_FLAGS & machine.cpu_flags(), reason="this CPU has no bf16")
 
-ALL_AGREE = 0.999
-LABELLED_AGREE = 0.994
+AGREE = {Precision.FP32: 0.9999, Precision.BF16: 0.983}
+"""Least share of labelled voxels with the label of fp32. A phantom of three vertebrae at 2 mm is mostly surface, so that bf16
+gives .990 to .997 of them here, in eight phantoms with either engine; on real scans more (``bench/engines.py``). One channel of
+one layer left out, or one kernel mirrored, gives .42 to .80.
+"""
 
 
 def compute(engine: EngineName, precision: Precision) -> ComputeConfig:
@@ -103,18 +106,18 @@ def test_every_engine_gives_the_labels_of_fp32(monkeypatch, shared_cache, engine
     prepared = prepare(phantom.scan)
     asked, exact = compute(engine, precision), compute(EngineName.TORCH, Precision.FP32)
     found, truth = (predict_semantic(prepared, load_semantic(how, MODELS / "semantic")).labels for how in (asked, exact))
-    agree(found, truth)
+    assert agreement(found, truth) >= AGREE[precision]
     box = Box.around(truth > 0)
     first, second = (load_instance(how, MODELS / "instance") for how in (asked, exact))
     cutout = extract(truth, Box.whole(second.cutout_size).shifted(box.start))[None]
-    agree(first(cutout), second(cutout))
+    assert agreement(first(cutout), second(cutout)) >= AGREE[precision]
 
 
-def agree(found: np.ndarray, truth: np.ndarray) -> None:
+def agreement(found: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the labelled voxels with the same label."""
     labelled = (found > 0) | (truth > 0)
     assert labelled.sum() > 500, "a test without labels shows nothing"
-    assert (found == truth).mean() >= ALL_AGREE
-    assert (found == truth)[labelled].mean() >= LABELLED_AGREE
+    return float((found == truth)[labelled].mean())
 
 
 @needs_openvino
