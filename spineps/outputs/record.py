@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -98,6 +99,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{package: number for package, number in found.items() if number}}
 
 
+@lru_cache
 def _version(package: str) -> str | None:
     """Installed version of a package, or None."""
     try:

@@ -110,7 +110,7 @@ def _png(labels: NDArray[Any], table: NDArray[np.uint8]) -> bytes:
     picture = Image.frombytes("P", (labels.shape[1], labels.shape[0]), index[labels].tobytes())
     picture.putpalette(table[ids].tobytes())
     out = BytesIO()
-    picture.save(out, "PNG", transparency=0, optimize=True)
+    picture.save(out, "PNG", transparency=0)
     return out.getvalue()
 
 
