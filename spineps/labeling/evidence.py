@@ -27,6 +27,10 @@ ROBUST_SD: Final = 2.0
 """A size farther off than so many standard deviations is trusted less, as by a distribution with long tails."""
 PRIOR_COUNT: Final = 2.0
 """So many values of the expected scatter stand beside those of a scan where its own scatter is judged."""
+UNTRUSTED: Final = 1.5
+"""A size whose values scatter so many times more than they should around the sequence that fits them best is not what it is
+taken for (half a spinous process has neither its length nor its angle), and says nothing."""
+_NOTHING: Final = 1e3
 _FARTHEST_SD: Final = 6.0
 _ROBUST_ROUNDS: Final = 3
 CONUS: Final = (19.15, 0.65)
@@ -168,11 +172,12 @@ def _doubt(residual: Matrix, size: NDArray[np.intp]) -> Matrix:
     """Factor on the scatter of each value.
 
     A size whose values scatter more than they should even around the sequence that fits them best is measured badly in this
-    scan, and says less; so does a single value that lies far off.
+    scan, and says less, from :data:`UNTRUSTED` on nothing; a single value that lies far off says less, too.
     """
     counts = np.bincount(size, minlength=len(SIZES))
     excess = np.bincount(size, weights=np.minimum(residual**2, _FARTHEST_SD**2), minlength=len(SIZES))
-    common = np.sqrt(np.maximum(1.0, (excess + PRIOR_COUNT) / (counts + PRIOR_COUNT)))[size]
+    common = np.sqrt(np.maximum(1.0, (excess + PRIOR_COUNT) / (counts + PRIOR_COUNT)))
+    common = np.where(common > UNTRUSTED, _NOTHING, common)[size]
     factor: Matrix = common * np.maximum(1.0, np.abs(residual) / common / ROBUST_SD)
     return factor
 
