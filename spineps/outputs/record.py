@@ -35,7 +35,7 @@ _PACKAGES: Final = (
     "edt",
     "antspyx",
     "safetensors",
-    "matplotlib",
+    "pillow",
 )
 _TIMING: Final = "timing"
 

@@ -7,11 +7,13 @@ It shows no file name and no text of the header.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from spineps.geometry import FloatArray
@@ -21,15 +23,10 @@ from spineps.page.paint import body_places, centres, edges, enlarged, windowed
 from spineps.page.planes import CORONAL_WIDTH_MM, SAGITTAL_MARGIN_MM, Plane, SpineViews
 from spineps.volume import Result, Vertebra
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 MAX_WIDTH_PX: Final = 2400
 MAX_PANEL_HEIGHT_PX: Final = 1500
 MAX_PX_PER_MM: Final = 5.0
 
-_DPI: Final = 100
 _GAP_PX: Final = 14
 _TITLE_PX: Final = 34
 _ROW_PX: Final = 30  # of the legend
@@ -73,10 +70,6 @@ def snapshot_png(result: Result) -> bytes:
     bytes
         A PNG, at most about 2400 pixels wide; the same bytes for the same result and the same libraries.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = _panels(result)
     legend = _legend_entries(panels)
     scale = _px_per_mm(panels)
@@ -84,19 +77,15 @@ def snapshot_png(result: Result) -> bytes:
     widths = [max(40, round(panel.plane.width_mm * scale)) for panel in panels]
     width = max(_MIN_WIDTH_PX, sum(widths) + _GAP_PX * (len(panels) + 1))
     columns = max(1, (width - 2 * _GAP_PX) // _COLUMN_PX)
-    foot = _ROW_PX * (-(-len(legend) // columns) + 1) + _GAP_PX
-    height = _TITLE_PX + row_height + foot
-    with mpl.rc_context({"font.family": "DejaVu Sans", "text.usetex": False, "path.simplify": True}):
-        figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, facecolor=_hex(_PAPER))
-        left = (width - sum(widths) - _GAP_PX * (len(panels) - 1)) // 2
-        for panel, panel_width in zip(panels, widths, strict=True):
-            axes = _place(figure, left, _TITLE_PX, panel_width, row_height)
-            _draw_panel(figure, axes, panel, result.vertebrae)
-            left += panel_width + _GAP_PX
-        strip = _place(figure, _GAP_PX, _TITLE_PX + row_height + _GAP_PX // 2, width - 2 * _GAP_PX, foot - _GAP_PX // 2)
-        _draw_legend(strip, legend, _summary(result), columns)
-        out = BytesIO()
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+    legend_top = _TITLE_PX + row_height + _GAP_PX
+    picture = Image.new("RGB", (width, legend_top + _ROW_PX * (-(-len(legend) // columns) + 1)), _PAPER)
+    left = (width - sum(widths) - _GAP_PX * (len(panels) - 1)) // 2
+    for panel, panel_width in zip(panels, widths, strict=True):
+        _draw_panel(picture, panel, result.vertebrae, (left, panel_width, row_height))
+        left += panel_width + _GAP_PX
+    _draw_legend(ImageDraw.Draw(picture), legend, _summary(result), (legend_top, columns))
+    out = BytesIO()
+    picture.save(out, "PNG")
     return out.getvalue()
 
 
@@ -122,42 +111,28 @@ def _px_per_mm(panels: tuple[_Panel, ...]) -> float:
     return min(room / sum(panel.plane.width_mm for panel in panels), MAX_PANEL_HEIGHT_PX / tallest, MAX_PX_PER_MM)
 
 
-def _place(figure: Figure, left: int, top: int, width: int, height: int) -> Axes:
-    """Axes at a place given in pixels from the upper left corner, whose units are pixels too."""
-    total_width, total_height = figure.get_size_inches() * _DPI
-    box = (left / total_width, 1 - (top + height) / total_height, width / total_width, height / total_height)
-    axes: Axes = figure.add_axes(box)
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    return axes
-
-
-def _draw_panel(figure: Figure, axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...]) -> None:
-    width, height = round(axes.get_xlim()[1]), round(axes.get_ylim()[0])
-    shape = (round(height * _share_of_row(panel, width, height)), width)
+def _draw_panel(picture: Image.Image, panel: _Panel, vertebrae: tuple[Vertebra, ...], place: tuple[int, int, int]) -> None:
+    """Draw a panel; ``place`` are its left edge, its width and the height of the row, in pixels."""
+    left, width, height = place
+    shape = (round(min(height, panel.plane.height_mm / panel.plane.width_mm * width)), width)
     pixels = _grey(panel.plane.image, shape)
     if panel.labels is not None:
         fill = _FILL_ALONE if panel.plane.image is None else _FILL
         pixels = _overlaid(pixels, enlarged(panel.labels, shape), panel.table, fill=fill)
-    box = axes.bbox
-    figure.figimage(pixels, round(box.x0), round(box.y1) - shape[0], origin="upper", zorder=-1)  # unlike imshow, as it is
-    axes.text(width / 2, -8, panel.title, color=_INK, fontsize=11, ha="center", va="bottom")
-    for x, side, text in ((6, "left", panel.ends[0]), (width - 6, "right", panel.ends[1])):
-        axes.text(x, 6, text, color=_INK, fontsize=9, ha=side, va="top", alpha=0.8)
+    picture.paste(Image.fromarray(pixels), (left, _TITLE_PX))
+    draw = ImageDraw.Draw(picture)
+    draw.text((left + width / 2, _TITLE_PX - 8), panel.title, _INK, _font(15), anchor="ms")
+    for x, side, text in ((left + 6, "l", panel.ends[0]), (left + width - 6, "r", panel.ends[1])):
+        draw.text((x, _TITLE_PX + 6), text, _INK, _font(13), anchor=f"{side}t")
     if panel.numbered:
-        _draw_numbers(axes, panel, vertebrae, shape)
+        _draw_numbers(draw, panel, vertebrae, (left, shape))
 
 
-def _share_of_row(panel: _Panel, width: int, height: int) -> float:
-    """Share of the row's height that the panel fills at the right aspect ratio."""
-    return min(1.0, panel.plane.height_mm / panel.plane.width_mm * width / height)
-
-
-def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], shape: tuple[int, int]) -> None:
+def _draw_numbers(
+    draw: ImageDraw.ImageDraw, panel: _Panel, vertebrae: tuple[Vertebra, ...], place: tuple[int, tuple[int, int]]
+) -> None:
     """Name or number of each vertebra: beside its body in the sagittal plane, on it in the narrow coronal one."""
-    from matplotlib.patheffects import withStroke
-
+    left, shape = place
     colours = vertebra_colours(v.label for v in vertebrae)
     anchors = [
         (vertebra, front * shape[1], row * shape[0], column * shape[1])
@@ -165,16 +140,14 @@ def _draw_numbers(axes: Axes, panel: _Panel, vertebrae: tuple[Vertebra, ...], sh
     ]
     beside = panel.ends == "AP" and min((front for _, front, _, _ in anchors), default=0) > _NUMBER_ROOM_PX
     for vertebra, front, row, column in anchors:
-        axes.text(
-            front - 8 if beside else column,
-            row,
+        draw.text(
+            (left + (front - 8 if beside else column), _TITLE_PX + row),
             (vertebra.name or str(vertebra.label)) + ("*" if vertebra.partial else ""),
-            color=_hex(colours[vertebra.label]) if beside else "white",
-            fontsize=12,
-            fontweight="bold",
-            ha="right" if beside else "center",
-            va="center",
-            path_effects=[withStroke(linewidth=2.5, foreground="black")],
+            colours[vertebra.label] if beside else "white",
+            _font(18),
+            anchor="rm" if beside else "mm",
+            stroke_width=2,
+            stroke_fill="black",
         )
 
 
@@ -184,15 +157,20 @@ def _legend_entries(panels: tuple[_Panel, ...]) -> tuple[Structure, ...]:
     return tuple(structure for structure in STRUCTURE_COLOURS if structure in shown)
 
 
-def _draw_legend(axes: Axes, entries: tuple[Structure, ...], summary: str, columns: int) -> None:
-    from matplotlib.patches import Rectangle
+def _draw_legend(draw: ImageDraw.ImageDraw, entries: tuple[Structure, ...], summary: str, place: tuple[int, int]) -> None:
+    """Draw the legend and below it the summary; ``place`` are its upper edge in pixels and its columns."""
+    top, columns = place
+    for number, structure in enumerate(entries):
+        x, y = _GAP_PX + (number % columns) * _COLUMN_PX, top + (number // columns) * _ROW_PX
+        draw.rectangle((x, y, x + _SWATCH_PX, y + _SWATCH_PX), STRUCTURE_COLOURS[structure])
+        draw.text((x + _SWATCH_PX + 8, y + _SWATCH_PX / 2), structure.title, _INK, _font(14), anchor="lm")
+    row = -(-len(entries) // columns)
+    draw.text((_GAP_PX, top + row * _ROW_PX + _SWATCH_PX / 2), summary, _INK, _font(14), anchor="lm")
 
-    for place, structure in enumerate(entries):
-        x, y = (place % columns) * _COLUMN_PX, (place // columns + 0.5) * _ROW_PX
-        colour = _hex(STRUCTURE_COLOURS[structure])
-        axes.add_patch(Rectangle((x, y - _SWATCH_PX / 2), _SWATCH_PX, _SWATCH_PX, facecolor=colour, edgecolor="none"))
-        axes.text(x + _SWATCH_PX + 8, y, structure.title, color=_INK, fontsize=10, ha="left", va="center")
-    axes.text(0, (-(-len(entries) // columns) + 0.5) * _ROW_PX, summary, color=_INK, fontsize=10, ha="left", va="center")
+
+@lru_cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
 
 
 def _summary(result: Result) -> str:
@@ -224,7 +202,3 @@ def _overlaid(pixels: Rgb, labels: NDArray[Any], table: Rgb, *, fill: float) -> 
     opacity = np.where(labels > 0, np.where(edges(labels), _EDGE, fill), 0.0)[..., None]
     mixed: Rgb = (pixels * (1 - opacity) + table[labels] * opacity).astype(np.uint8)
     return mixed
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
