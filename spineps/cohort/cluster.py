@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from spineps.errors import ErrorCode, ResourceError, UsageError
 if TYPE_CHECKING:
     from dask_jobqueue import JobQueueCluster
     from distributed import Client
+    from distributed.deploy import Cluster
 
 GPU: Final = "GPU"
 """Name of the Dask resource that stands for a graphics card."""
@@ -73,18 +74,16 @@ def connected(dask: DaskSettings, *, gpu: bool = False) -> Iterator[Client]:
     workers = local_workers(dask)
     if workers is not None:
         resources = {GPU: 1} if gpu else None
-        with (
-            distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=THREADS_PER_WORKER,
-                host=_HERE,
-                dashboard_address=f"{_HERE}:0",
-                memory_limit=0,
-                silence_logs="CRITICAL",
-                resources=resources,
-            ) as cluster,
-            distributed.Client(cluster) as client,
-        ):
+        local = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS_PER_WORKER,
+            host=_HERE,
+            dashboard_address=f"{_HERE}:0",
+            memory_limit=0,
+            silence_logs="CRITICAL",
+            resources=resources,
+        )
+        with _ended(local), distributed.Client(local) as client:
             yield client
     elif dask.where in BATCH_SYSTEMS:
         with batch_cluster(dask) as cluster, distributed.Client(cluster) as client:
@@ -137,12 +136,25 @@ def batch_cluster(dask: DaskSettings) -> Iterator[JobQueueCluster]:
         reason = str(error).split("\n", 1)[0].strip()
         remedy = f"Correct the section {dask.where} in the file of --dask-config."
         raise _usage(f"dask-jobqueue does not take these settings ({reason}).", remedy) from error
-    with cluster:
+    with _ended(cluster):
         submit = str(cluster.job_cls.submit_command).split()[0]
         if shutil.which(submit) is None:
             raise _usage(f"no command {submit} is on this machine.", "Start the run where jobs are submitted from.")
         cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
         yield cluster
+
+
+@contextmanager
+def _ended(cluster: Cluster) -> Iterator[None]:
+    """A cluster that is ended last; what goes wrong with that is no matter of the run, whose results are files already.
+
+    (Dask asserts that jobs are closed, and those of a batch system are not when some reference keeps them alive.)
+    """
+    try:
+        yield
+    finally:
+        with suppress(AssertionError, OSError, RuntimeError):
+            cluster.close()
 
 
 def _client_of(where: str) -> Client:

@@ -235,7 +235,7 @@ class DaskPool:
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         self._looked_s = time.monotonic()
-        there = set(client.scheduler_info()["workers"])
+        there = set(client.nthreads())
         self._engaged = [worker for worker in self._engaged if worker in there]
         if there and there <= set(self._refused):
             reason, remedy = self._refused[next(iter(there))].split(". ", 1)

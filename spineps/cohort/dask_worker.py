@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from distributed import Reschedule, get_worker
+from distributed import Reschedule, Status, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 import spineps
@@ -115,8 +115,14 @@ def compute_scan(name: str, plain: Message) -> dict[str, Any]:
 
 
 async def engage(name: str, dask_worker: Worker) -> None:
-    """Let a worker have scans: the one in its networks, and the next one, which is read meanwhile."""
+    """Let a worker have scans: the one in its networks, and the next one, which is read meanwhile.
+
+    Scans that found no worker wait in Dask, which looks at them again when a worker begins to run,
+    not when its resources change.
+    """
     await dask_worker.set_resources(**{name: AHEAD})
+    dask_worker.status = Status.paused
+    dask_worker.status = Status.running
 
 
 async def dismiss(name: str, dask_worker: Worker) -> None:
