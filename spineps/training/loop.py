@@ -106,6 +106,10 @@ def train(config: TrainConfig, report: Report) -> ModelCard:
     return read_card(trainer.model_folder)
 
 
+_OWN_FACTS: Final = ("lineage", "validation_dice", "validation_seeds", "warm_start")
+"""What a card says of the last training only."""
+
+
 class PhantomSource(Source):
     """Samples from phantoms that worker processes make."""
 
@@ -146,6 +150,7 @@ class Trainer:
         torch.set_num_threads(threads)
         torch.manual_seed(config.seed)
         self.network = self.task.network()
+        self.lineage: list[dict[str, Any]] = []
         if config.warm_start is not None:
             self._take_weights(config.warm_start)
         self.network.to(self.engine.device).to(memory_format=torch.channels_last_3d)
@@ -223,7 +228,7 @@ class Trainer:
     def save(self, stream: SampleStream) -> None:
         """Validate, export the model if it got better, and write the checkpoint, which knows the best so far."""
         self.export_if_better(stream.seeds())
-        facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "stream": stream.state()}
+        facts = {"step": self.step, "seconds": self.seconds, "best": self.best, "stream": stream.state(), "lineage": self.lineage}
         write_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer, facts=facts)
 
     def export_if_better(self, seeds: Sequence[int]) -> None:
@@ -254,11 +259,13 @@ class Trainer:
                 f"model {model.card.name} ({model.card.network}) does not fit the network that is trained.",
                 remedy="Give --warm-start a model of the same kind that spineps train made.",
             ) from error
+        self.lineage = lineage_of(model.card)
 
     def _resume(self) -> None:
         facts = read_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer)
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
         self.first_step, self.stream_state = self.step, facts["stream"]
+        self.lineage = facts.get("lineage", self.lineage)
         self.report(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
 
     def _validation_samples(self) -> list[Sample]:
@@ -302,7 +309,13 @@ class Trainer:
                 for label, d in zip(self.task.scored(), dice, strict=True)
                 if not math.isnan(d)
             },
+            "lineage": self.lineage,
         }
+
+
+def lineage_of(card: ModelCard) -> list[dict[str, Any]]:
+    """The trainings that a model comes from, the first of them first, in the words of its card."""
+    return [*card.training.get("lineage", []), {k: v for k, v in card.training.items() if k not in _OWN_FACTS}]
 
 
 def source_commit() -> str | None:
