@@ -17,6 +17,14 @@ settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "push"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _converted_networks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Networks are converted for an engine once a session, not into the user's cache; workers of xdist share them."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    os.environ["SPINEPS_ENGINES"] = str(shared / "engines")
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""

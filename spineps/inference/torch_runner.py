@@ -19,9 +19,7 @@ class TorchRunner:
     """
 
     def __init__(self, network: nn.Module, engine: Engine, threads: int) -> None:
-        self._device, self._dtype = engine.device, engine.dtype
-        if self._device.type == "cpu":
-            torch.set_num_threads(threads)
+        self._device, self._dtype, self._threads = engine.device, engine.dtype, threads
         placed = network.to(device=self._device, dtype=self._dtype)
         plain = getattr(network, "plain_layout", False)
         self._layout = torch.contiguous_format if plain else torch.channels_last_3d
@@ -44,6 +42,8 @@ class TorchRunner:
 
     @torch.inference_mode()
     def _forward(self, batch: FloatArray) -> torch.Tensor:
+        if self._device.type == "cpu" and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)  # sums depend on it in their last bits, and others in the process may set it
         given = torch.from_numpy(np.ascontiguousarray(batch)).to(device=self._device, dtype=self._dtype)
         logits: torch.Tensor = self._network(given.contiguous(memory_format=self._layout)).float()
         return logits

@@ -14,6 +14,8 @@ CARD: Final = "card.json"
 """By this file a model folder of ours is known."""
 MODELS_VARIABLE: Final = "SPINEPS_MODELS"
 """Environment variable that names another folder for fetched and imported models."""
+ENGINES_VARIABLE: Final = "SPINEPS_ENGINES"
+"""Environment variable that names another folder for networks that were converted for an engine."""
 PUBLISHED_VARIABLE: Final = "SPINEPS_SEGMENTOR_MODELS"
 """Environment variable of the published tool: a folder of its model folders, as it unpacked them."""
 
@@ -29,8 +31,11 @@ def models_cache() -> Path:
 
 
 def engines_cache() -> Path:
-    """Folder of networks that were converted for an engine, beside :func:`models_cache` in the user's cache."""
-    return _user_cache() / "spineps" / "engines"
+    """Folder of networks that were converted for an engine: :data:`ENGINES_VARIABLE` where it is set, else
+    ``spineps/engines`` in the user's cache.
+    """
+    named = os.environ.get(ENGINES_VARIABLE)
+    return Path(named).expanduser() if named else _user_cache() / "spineps" / "engines"
 
 
 def bundled_folder(kind: Kind) -> Path:

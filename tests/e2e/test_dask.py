@@ -19,7 +19,9 @@ import pytest
 from spineps.cohort.cluster import BATCH_SYSTEMS, batch_cluster
 from spineps.cohort.dask_pool import ENGINE
 from spineps.cohort.settings import DaskSettings
+from spineps.config import ComputeConfig, Device, Precision
 from spineps.errors import ExitCode, SpinepsError
+from spineps.inference.machine import choose_engine
 from spineps.io import atomic
 
 GOOD, BAD = 3, 2
@@ -215,11 +217,12 @@ def test_workers_that_cannot_offer_the_engine_are_refused(dataset: Path, tmp_pat
     few = ("--participant-label", "000")
     assert run(dataset, tmp_path, "--dask", "local:1", *few).returncode == ExitCode.OK
     place = tmp_path / ".spineps" / ENGINE
-    place.write_text(place.read_text().replace("torch-cpu-fp32", "torch-cuda-bf16"))
+    engine = choose_engine(ComputeConfig(Device.CPU, Precision.FP32)).name
+    place.write_text(place.read_text().replace(engine, "torch-cuda-bf16"))
     done = run(dataset, tmp_path, "--dask", "local:1")
     last = done.stderr.splitlines()[-1]
     assert done.returncode == ExitCode.RESOURCE, done.stderr
-    assert last.startswith("CLUSTER: no worker of the cluster can be used: it offers torch-cpu-fp32 with 1 threads")
+    assert last.startswith(f"CLUSTER: no worker of the cluster can be used: it offers {engine} with 1 threads")
     assert "torch-cuda-bf16" in last
     assert not list((tmp_path / ".spineps" / "claims").iterdir())
     many = run(dataset, tmp_path, "--dask", "local:1", "--threads", "4096")

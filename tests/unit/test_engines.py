@@ -21,6 +21,7 @@ from spineps.inference.machine import choose_engine
 from spineps.phantom.phantom import make_phantom
 from spineps.stages.preprocess import prepare
 from spineps.stages.semantic import predict_semantic
+from spineps.zoo.places import ENGINES_VARIABLE
 from spineps.zoo.store import CARD, open_model
 
 MODELS = Path(__file__).parents[1] / "data" / "models"
@@ -40,13 +41,8 @@ def compute(engine: EngineName, precision: Precision) -> ComputeConfig:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "spineps" / "engines"
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv(ENGINES_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +96,7 @@ def test_the_engine_is_part_of_the_settings():
         pytest.param(EngineName.OPENVINO, Precision.BF16, marks=[needs_openvino, needs_bf16]),
     ],
 )
-def test_every_engine_gives_the_labels_of_fp32(monkeypatch, shared_cache, engine, precision):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared_cache))
+def test_every_engine_gives_the_labels_of_fp32(engine, precision):
     phantom = make_phantom(7, vertebrae=3, spacing_mm=(2.0, 2.0, 2.0), pathology=0.0)
     prepared = prepare(phantom.scan)
     asked, exact = compute(engine, precision), compute(EngineName.TORCH, Precision.FP32)
@@ -139,7 +134,7 @@ def test_a_network_is_converted_once_and_anew_where_it_is_damaged(cache):
 @needs_openvino
 def test_without_a_cache_a_network_is_converted_for_this_run(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("a file is in the way")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv(ENGINES_VARIABLE, str(tmp_path / "file"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     graph = conversion.graph_of(open_model(MODELS / "instance"))

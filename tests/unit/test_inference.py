@@ -114,6 +114,20 @@ def test_semantic_engine_gives_probabilities_of_the_patch_shape():
     assert engine.engine.name == "torch-cpu-fp32"
 
 
+def test_threads_that_others_in_the_process_set_change_no_bit():
+    torch.manual_seed(0)
+    network = SemanticUNet(15, 32, (32, 32))
+    model = _model(network, SEMANTIC_CLASSES, kind="semantic", spacing_mm=(1, 1, 2), patch_size=(64, 64, 8))
+    engine = SemanticEngine(model, CPU)
+    patch = np.random.default_rng(0).standard_normal((1, 64, 64, 8)).astype(np.float32)
+    alone = engine(patch)
+    try:
+        torch.set_num_threads(2)  # sums over a volume depend on how it is divided
+        np.testing.assert_array_equal(engine(patch), alone)
+    finally:
+        torch.set_num_threads(1)
+
+
 def test_instance_engine_answers_each_cutout_alone():
     torch.manual_seed(0)
     network = InstanceUNet(13, (8, 8, 16))
