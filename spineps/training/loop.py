@@ -228,7 +228,7 @@ class Trainer:
     def save(self, stream: SampleStream) -> None:
         """Validate, export the model if it got better, and write the checkpoint, which knows the best so far."""
         self.export_if_better(stream.seeds())
-        facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        facts: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "best": self.best}
         facts |= {"stream": stream.state(), "lineage": self.lineage}
         write_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer, facts=facts)
 

@@ -102,7 +102,8 @@ def test_a_training_ends_with_a_model_and_one_resumed_after_its_end_still_names_
 
 def test_a_card_names_the_trainings_that_the_weights_come_from(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "VALIDATION_VOLUMES", 1)
-    config = TrainConfig(Kind.INSTANCE, tmp_path / "a", hours=1 / 3600, compute=ComputeConfig(threads=1), pool=tmp_path / "pool")
+    one = ComputeConfig(threads=1)
+    config = TrainConfig(Kind.INSTANCE, tmp_path / "a", hours=1 / 3600, compute=one, pool=tmp_path / "pool")
     first = train(replace(config, command="first"), str)
     second = train(replace(config, out=tmp_path / "b", warm_start=tmp_path / "a" / "model"), str)
     again = train(replace(config, out=tmp_path / "b", resume=True, hours=1.5 / 3600), str)
