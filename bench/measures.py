@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from phantom_truth import Truth, make_truth
+from phantom_truth import OutsideError, Truth, make_truth
 from report import table
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -133,7 +133,11 @@ def main() -> int:
     seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(args.phantoms):
         for first, last in REGIONS[: args.regions]:
-            truth = make_truth(args.seed + number, first, last, pathology=args.pathology)
+            try:
+                truth = make_truth(args.seed + number, first, last, pathology=args.pathology)
+            except OutsideError:
+                print(f"phantom {args.seed + number}, {first} to {last}: bends out of its field of view, left out")
+                continue
             for grid in GRIDS:
                 found, took = measured(truth, grid)
                 seconds[grid.name].append(took)

@@ -241,8 +241,8 @@ def _landmark_scores(grid: Grid, column: Column) -> Matrix:
         row = column.instances.index(int(np.bincount(holders).argmax()))
         scores[column.rows[row], INDEX["C2"]] += DENS_LOG
     above, below = room_mm(grid, column)
-    if above > OPEN_PITCH * column.pitch_mm:
+    if above > OPEN_PITCH * column.pitch_mm[0]:
         scores[0, INDEX["C2"]] += OPEN_LOG
-    if below > OPEN_PITCH * column.pitch_mm and column.sacrum_row is None:
+    if below > OPEN_PITCH * column.pitch_mm[1] and column.sacrum_row is None:
         scores[-1, [INDEX["L4"], INDEX["L5"], INDEX["L6"]]] += OPEN_LOG
     return scores

@@ -63,21 +63,21 @@ class Column:
         return int(self.rows[-1]) + 1 if self.sacrum_row is None else self.sacrum_row + 1
 
     @property
-    def pitch_mm(self) -> float:
-        """Usual distance between two vertebrae."""
+    def pitch_mm(self) -> tuple[float, float]:
+        """Usual distance between two vertebrae, at the upper and at the lower end: it doubles from neck to loin."""
         if len(self.rows) < 2:
-            return _STEP_MM
+            return _STEP_MM, _STEP_MM
         steps = np.linalg.norm(np.diff(self.centres_mm, axis=0), axis=1) / np.diff(self.rows)
-        return float(np.median(steps))
+        return float(np.median(steps[:_AROUND])), float(np.median(steps[-_AROUND:]))
 
     def row_at(self, inferior_mm: float) -> float:
         """The (fractional) row of a height, going on evenly beyond the ends."""
         heights = self.centres_mm[:, 1]
         first, last = heights[0], heights[-1]
         if inferior_mm < first:
-            return float(self.rows[0] - (first - inferior_mm) / self.pitch_mm)
+            return float(self.rows[0] - (first - inferior_mm) / self.pitch_mm[0])
         if inferior_mm > last:
-            return float(self.rows[-1] + (inferior_mm - last) / self.pitch_mm)
+            return float(self.rows[-1] + (inferior_mm - last) / self.pitch_mm[1])
         return float(np.interp(inferior_mm, np.maximum.accumulate(heights), self.rows))
 
 
@@ -176,13 +176,14 @@ def _centres(order: list[int], bodies: dict[int, Matrix]) -> Matrix:
     """Of the bodies; where one is not shown, in step with those that are."""
     known = np.array([place for place, k in enumerate(order) if k in bodies])
     shown = np.array([bodies[order[place]] for place in known])
-    step = np.array([0.0, _STEP_MM, 0.0])
+    first = last = np.array([0.0, _STEP_MM, 0.0])
     if len(known) > 1:
-        step = np.median(np.diff(shown, axis=0) / np.diff(known)[:, None], axis=0)
+        steps = np.diff(shown, axis=0) / np.diff(known)[:, None]
+        first, last = np.median(steps[:_AROUND], axis=0), np.median(steps[-_AROUND:], axis=0)
     places = np.arange(len(order))
     centres = np.stack([np.interp(places, known, axis) for axis in shown.T], axis=1)
-    beyond = np.minimum(0, places - known[0]) + np.maximum(0, places - known[-1])
-    return np.asarray(centres + beyond[:, None] * step)
+    above, below = np.minimum(0, places - known[0])[:, None], np.maximum(0, places - known[-1])[:, None]
+    return np.asarray(centres + above * first + below * last)
 
 
 def _with_gaps(grid: Grid, instances: tuple[int, ...], centres: Matrix, whole: NDArray[np.bool_]) -> Column:
@@ -201,5 +202,5 @@ def _with_gaps(grid: Grid, instances: tuple[int, ...], centres: Matrix, whole: N
     if len(sacrum) * np.prod(grid.spacing_mm) / 1000 < LEAST_SACRUM_ML:
         return column
     away = float(np.linalg.norm(sacrum * np.asarray(grid.spacing_mm) - centres[-1], axis=1).min())
-    between = max(0, round(away / column.pitch_mm - SACRUM_PITCH))
+    between = max(0, round(away / column.pitch_mm[1] - SACRUM_PITCH)) if whole[-1] else 0
     return Column(instances, centres, rows, int(rows[-1]) + 1 + between)

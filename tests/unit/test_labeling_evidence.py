@@ -9,7 +9,7 @@ from spineps.geometry import Geometry
 from spineps.labeling.cutouts import LEVELS
 from spineps.labeling.evidence import gather_evidence, mask_evidence
 from spineps.labeling.features import Grid
-from spineps.labeling.landmarks import conus_rows, find_column
+from spineps.labeling.landmarks import Column, conus_rows, find_column
 from spineps.labeling.naming import decide, level_above, renamed
 from spineps.labels import Scheme, Structure
 from spineps.phantom.anatomy import Anatomy, AnatomySpec, build_anatomy
@@ -76,6 +76,22 @@ def test_a_missing_vertebra_is_passed_over(lumbar: Anatomy) -> None:
     naming = decide(evidence)
     assert {old: new for old, new in naming.pairs.items() if old >= 20} == {20: 20, 22: 22, 23: 23, 24: 24}
     assert "MISSING_VERTEBRA" in [str(f.code) for f in naming.findings]
+
+
+def test_distances_are_those_of_the_end_of_the_spine() -> None:
+    heights = np.cumsum([0.0, 18, 18, 18, 20, 22, 24, 28, 34, 36, 36])
+    centres = np.stack([np.zeros(11), heights, np.zeros(11)], axis=1)
+    column = Column(tuple(range(2, 13)), centres, np.arange(11), None)
+    assert column.pitch_mm == (18, 36)
+    assert column.row_at(-18) == -1
+    assert column.row_at(heights[-1] + 36) == 11
+
+
+def test_vertebrae_of_which_only_arches_are_shown_leave_no_gap_above_the_sacrum(lumbar: Anatomy) -> None:
+    bodies = np.isin(lumbar.instance, (22, 23, 24)) & (lumbar.semantic == Structure.CORPUS)
+    column = find_column(Grid(np.where(bodies, 0, lumbar.semantic), lumbar.instance, lumbar.geometry.spacing_mm))
+    assert column is not None
+    assert column.sacrum_row == len(column.instances) == column.rows[-1] + 1
 
 
 def test_nothing_is_named_without_vertebrae_or_with_too_many() -> None:
@@ -145,4 +161,4 @@ def test_geometry_of_labels_is_used() -> None:
     scaled = LabelMap(spine.labels(), small, Scheme.SEMANTIC)
     evidence = gather_evidence(scaled, LabelMap(spine.truth, small, Scheme.INSTANCE))
     assert evidence is not None
-    assert evidence.column.pitch_mm == pytest.approx(14, abs=0.5)
+    assert evidence.column.pitch_mm == pytest.approx((14, 14), abs=0.5)
