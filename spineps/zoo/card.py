@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spineps.zoo.elsewhere import InstanceModel, LabelingModel, NnunetModel
+from spineps.zoo.elsewhere import InstanceModel, LabelingModel, NnunetModel, Size, Triple
 from spineps.zoo.kind import Kind
 
 __all__ = ["Golden", "Kind", "ModelCard"]
@@ -40,8 +40,8 @@ class ModelCard(BaseModel):
     version: str
     network: str
     network_settings: dict[str, Any] = Field(default_factory=dict)
-    spacing_mm: tuple[float, float, float]
-    patch_size: tuple[int, int, int]
+    spacing_mm: Triple
+    patch_size: Size
     shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     labels: tuple[int, ...]
     step_size: float = 0.5

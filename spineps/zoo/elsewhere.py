@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Triple = tuple[float, float, float]
+FINEST_MM: Final = 0.1
+COARSEST_MM: Final = 20.0
+"""Spacings that a scanner of patients has lie well between these."""
+LONGEST_SIDE: Final = 1024
+LARGEST_PATCH: Final = 1 << 26
+"""Voxels; the features of a larger patch fit into no machine. nnU-Net plans some 10^6."""
+
+
+def _fits_a_machine(size: tuple[int, int, int]) -> tuple[int, int, int]:
+    if math.prod(size) > LARGEST_PATCH:
+        raise ValueError(f"more than {LARGEST_PATCH} voxels")
+    return size
+
+
+def _each_axis_once(order: tuple[int, int, int]) -> tuple[int, int, int]:
+    if sorted(order) != [0, 1, 2]:
+        raise ValueError("not each of the axes 0, 1 and 2 once")
+    return order
+
+
+Millimetres = Annotated[float, Field(ge=FINEST_MM, le=COARSEST_MM)]
+Triple = tuple[Millimetres, Millimetres, Millimetres]
+"""Spacing along three axes."""
+Side = Annotated[int, Field(ge=1, le=LONGEST_SIDE)]
+Size = Annotated[tuple[Side, Side, Side], AfterValidator(_fits_a_machine)]
+"""Voxels of a patch along three axes."""
+Axis = Annotated[int, Field(ge=0, le=2)]
+Label = Annotated[int, Field(ge=0, le=255)]
 
 
 class Made(BaseModel):
@@ -16,7 +44,7 @@ class Made(BaseModel):
     limited to that range; equal ends are a fixed spacing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     orientation: tuple[str, str, str]
     zoom_low: Triple
@@ -25,16 +53,22 @@ class Made(BaseModel):
     acquisition: str = "sag"
     source_sha256: str
 
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Made:
+        if any(low > high for low, high in zip(self.zoom_low, self.zoom_high, strict=True)):
+            raise ValueError("the finest spacing is coarser than the coarsest")
+        return self
+
 
 class Channel(BaseModel):
     """How nnU-Net normalises an image: the scheme, and the intensities of the training images that it may need."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     scheme: Literal["ZScoreNormalization", "CTNormalization", "NoNormalization", "RescaleTo01Normalization"]
     inside_mask: bool = False
     mean: float = 0.0
-    std: float = 1.0
+    std: float = Field(default=1.0, ge=0)
     low: float = 0.0
     high: float = 0.0
 
@@ -48,12 +82,12 @@ class NnunetModel(Made):
     """
 
     form: Literal["nnunet"] = "nnunet"
-    transpose: tuple[int, int, int] = (0, 1, 2)
+    transpose: Annotated[tuple[int, int, int], AfterValidator(_each_axis_once)] = (0, 1, 2)
     spacing: Triple
-    patch: tuple[int, int, int]
+    patch: Size
     channel: Channel
     resampling: bool = True
-    mirror_axes: tuple[int, ...] = ()
+    mirror_axes: tuple[Axis, ...] = ()
     regions: bool = False
     normalise_range: bool = True
     n4: bool = True
@@ -65,10 +99,10 @@ class InstanceModel(Made):
     """An instance model: ``mapping`` is from semantic ids to classes of the cutout, ``classes`` from those of the output."""
 
     form: Literal["unet3d"] = "unet3d"
-    mapping: dict[int, int]
-    classes: dict[int, int] = Field(default_factory=lambda: {1: 1, 2: 2, 3: 3})
-    least_corpus_mm3: float
-    least_vertebra_mm3: float
+    mapping: dict[Label, Label]
+    classes: dict[Label, Label] = Field(default_factory=lambda: {1: 1, 2: 2, 3: 3})
+    least_corpus_mm3: float = Field(ge=0)
+    least_vertebra_mm3: float = Field(ge=0)
 
 
 class LabelingModel(Made):

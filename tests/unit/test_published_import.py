@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import zipfile
 
@@ -198,11 +199,96 @@ def test_regions_have_one_channel_each(tmp_path, cache):
         ({"model_expected_orientation": ["P", "I", "I"]}, "orientation"),
         ({"default_step_size": 0}, "step"),
         ({"labels": "x"}, "labels"),
+        ({"labels": {"1": "no such structure"}}, "no such structure"),
+        ({"acquisition": "diagonal"}, "acquisition"),
+        ({"available_folds": 10**9}, "1 to 100 folds"),
+        ({"available_folds": 0}, "1 to 100 folds"),
+        ({"default_step_size": float("nan")}, "default_step_size"),
+        ({"resolution_range": [1e-9, 1e-9, 1e-9]}, "greater than or equal to 0.1"),
+        ({"resolution_range": [[2, 2, 3], [2, 2, 1e6]]}, "less than or equal to 20"),
+        ({"resolution_range": [float("inf"), 2, 3]}, "resolution_range"),
+        ({"resolution_range": [-2, 2, 3]}, "greater than or equal to 0.1"),
+        ({"resolution_range": [[2, 2, 3], [1, 1, 1]]}, "finest spacing is coarser"),
     ],
 )
 def test_configurations_that_do_not_fit(tmp_path, cache, change, match):
     write_nnunet(tmp_path / "m", settings=config(**change))
     _refused(tmp_path / "m", cache, ErrorCode.MODEL_CORRUPT, match)
+
+
+@pytest.mark.parametrize(
+    ("form", "change", "match"),
+    [
+        ("new", {"patch_size": [10**6] * 3}, "patch"),
+        ("new", {"patch_size": [1024] * 3}, "67108864 voxels"),
+        ("old", {"patch_size": [0, 16, 16]}, "cannot be divided"),
+        ("old", {"patch_size": [8, 16, 15]}, "cannot be divided"),
+        ("new", {"patch_size": [8, 16]}, "three-dimensional"),
+        ("new", {"patch_size": ["x", 16, 16]}, "plans"),
+        ("new", {"spacing": [1e-9, 2, 2]}, "greater than or equal to 0.1"),
+        ("new", {"spacing": [float("nan"), 2, 2]}, "spacing"),
+        ("old", {"spacing": [3, 2, 1e9]}, "less than or equal to 20"),
+        ("old", {"UNet_base_num_features": 10**9}, "stage"),
+        ("old", {"conv_kernel_sizes": [[3, 3, 3], [10**5] * 3]}, "kernel_sizes"),
+        ("old", {"pool_op_kernel_sizes": [[1, 1, 1], [0, 2, 2]]}, "strides"),
+        ("old", {"n_conv_per_stage_encoder": [1, 10**7]}, "n_conv_per_stage"),
+        ("old", {"n_conv_per_stage_decoder": ["many"]}, "many"),
+    ],
+)
+def test_plans_of_networks_that_no_machine_runs(tmp_path, cache, form, change, match):
+    plan = plans(form)
+    plan["configurations"]["3d_fullres"] |= change
+    write_nnunet(tmp_path / "m", form, settings=config(), plan=plan)
+    with pytest.raises(ModelError, match=match) as caught:
+        import_folder(tmp_path / "m", cache=cache)
+    assert caught.value.exit_code == 5
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"), [({"transpose_forward": [0, 0, 1]}, "transpose"), ({"mean": float("nan")}, "mean")]
+)
+def test_plans_that_are_no_plans(tmp_path, cache, change, match):
+    plan = plans("new")
+    if "mean" in change:
+        plan["foreground_intensity_properties_per_channel"]["0"] |= change
+    else:
+        plan |= change
+    write_nnunet(tmp_path / "m", settings=config(), plan=plan)
+    _refused(tmp_path / "m", cache, ErrorCode.MODEL_CORRUPT, match)
+
+
+def test_a_network_larger_than_its_checkpoint_is_never_made(tmp_path, cache):
+    """Its weights would take 3 GB; what the plans say is compared with the checkpoint before there is any memory for it."""
+    plan = plans("old", UNet_base_num_features=2048, unet_max_num_features=2048)
+    plan["configurations"]["3d_fullres"] |= {"n_conv_per_stage_encoder": [2, 4]}
+    write_nnunet(tmp_path / "m", "old", settings=config(), plan=plan)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _refused(tmp_path / "m", cache, ErrorCode.MODEL_CORRUPT, "shape")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"cutout_size": [10**6, 304, 64]}, "cutout_size"),
+        ({"cutout_size": [1024, 1024, 1024]}, "67108864 voxels"),
+        ({"cutout_size": [15, 24, 8]}, "multiples of 8"),
+        ({"mapping": {"49": -1}}, "mapping"),
+        ({"corpus_size_cleaning": -5}, "corpus_size_cleaning"),
+        ({"vert_size_threshold": float("inf")}, "vert_size_threshold"),
+    ],
+)
+def test_instance_configurations_that_make_no_sense(tmp_path, cache, change, match):
+    write_instance(tmp_path / "m", 8, 11, **change)
+    _refused(tmp_path / "m", cache, ErrorCode.MODEL_CORRUPT, match)
+
+
+@pytest.mark.parametrize("size", [(152, 168), ("a", "b", "c"), (0, 168, 32), (10**6, 168, 32), 7])
+def test_labeling_patches_that_are_none(tmp_path, cache, size):
+    network = VertebraClassifier("resnet", (1, 1, 1, 1), {"VERT": 24})
+    write_labeling(tmp_path / "m", network, final_size=size)
+    _refused(tmp_path / "m", cache, ErrorCode.MODEL_CORRUPT, "patch")
 
 
 def test_folders_that_hold_no_model_or_several(tmp_path, cache):

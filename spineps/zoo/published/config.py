@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -13,7 +13,7 @@ from spineps.errors import ErrorCode, ModelError
 from spineps.geometry import PIR, Axes, Reorientation
 from spineps.io.shown import shown_name
 from spineps.labels import Structure
-from spineps.zoo.elsewhere import Triple
+from spineps.zoo.elsewhere import Size, Triple
 
 CONFIG: Final = "inference_config.json"
 LARGEST_JSON: Final = 64 << 20
@@ -35,29 +35,33 @@ DEFAULT_MAPPING: Final[Mapping[int, int]] = {
 }
 """Classes of a cutout for the published instance networks."""
 _CT: Final = "CT"
+_MOST_FOLDS: Final = 100
 
 
 class InferenceConfig(BaseModel):
-    """``inference_config.json``, with the published tool's defaults; keys that it does not know are ignored, as there."""
+    """``inference_config.json``, with the published tool's defaults; keys that it does not know are ignored, as there.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    ``resolution_range`` is the finest and the coarsest spacing in mm along the axes of the expected orientation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     log_name: str
     modality: tuple[str, ...]
-    acquisition: str
+    acquisition: Literal["sag", "cor", "ax", "iso"]
     modeltype: str
     model_expected_orientation: tuple[str, str, str]
     available_folds: int | str | tuple[int | str, ...]
     inference_augmentation: bool
-    resolution_range: Triple | tuple[Triple, Triple]
+    resolution_range: tuple[Triple, Triple]
     default_step_size: float = Field(gt=0, le=1)
     labels: dict[int, int | str]
     expected_inputs: tuple[str, ...] = ("img",)
     has_c1: bool = False
     needs_corp: bool = False
-    cutout_size: tuple[int, int, int] = (248, 304, 64)
-    corpus_size_cleaning: float = 100
-    vert_size_threshold: float = 250
+    cutout_size: Size = (248, 304, 64)
+    corpus_size_cleaning: float = Field(default=100, ge=0)
+    vert_size_threshold: float = Field(default=250, ge=0)
     mapping: dict[int, int] = Field(default_factory=lambda: {int(key): value for key, value in DEFAULT_MAPPING.items()})
 
     @field_validator("modality", mode="before")
@@ -65,22 +69,29 @@ class InferenceConfig(BaseModel):
     def _several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("resolution_range", mode="before")
+    @classmethod
+    def _both_ends(cls, value: Any) -> Any:
+        one = isinstance(value, (list, tuple)) and all(isinstance(number, (int, float)) for number in value)
+        return (value, value) if one else value
+
     @field_validator("mapping", mode="before")
     @classmethod
     def _default(cls, value: Any) -> Any:
         return dict(DEFAULT_MAPPING) if value is None else value
 
+    @field_validator("available_folds")
+    @classmethod
+    def _few(cls, value: int | str | tuple[int | str, ...]) -> int | str | tuple[int | str, ...]:
+        count = value if isinstance(value, int) else 1 if isinstance(value, str) else len(value)
+        if not 1 <= count <= _MOST_FOLDS:
+            raise ValueError(f"expected 1 to {_MOST_FOLDS} folds, found {count}")
+        return value
+
     @field_validator("model_expected_orientation")
     @classmethod
     def _three_axes(cls, value: Axes) -> Axes:
         return checked_axes(value)
-
-    @property
-    def zoom(self) -> tuple[Triple, Triple]:
-        """Finest and coarsest spacing in mm along the axes of the expected orientation."""
-        if len(self.resolution_range) == 2:
-            return self.resolution_range
-        return self.resolution_range, self.resolution_range
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -100,10 +111,13 @@ class InferenceConfig(BaseModel):
 
         Raises
         ------
-        KeyError
-            For a name that is none.
+        ModelError
+            MODEL_CORRUPT for a name that is none.
         """
-        return {theirs: _label(ours) for theirs, ours in self.labels.items()}
+        try:
+            return {theirs: _label(ours) for theirs, ours in self.labels.items()}
+        except KeyError as error:
+            raise corrupt(f"its label {shown_name(str(error.args[0]))} is the name of no structure") from error
 
 
 def read_config(path: Path) -> InferenceConfig:
@@ -117,9 +131,7 @@ def read_config(path: Path) -> InferenceConfig:
     try:
         return InferenceConfig.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise corrupt(f"{CONFIG} is not valid at {where!r}: {first['msg']}") from error
+        raise invalid(error, CONFIG) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -166,6 +178,13 @@ def corrupt(why: str) -> ModelError:
     return ModelError(
         ErrorCode.MODEL_CORRUPT, f"the model cannot be used: {why}.", remedy="Get it again from where it was published."
     )
+
+
+def invalid(error: ValidationError, what: str) -> ModelError:
+    """The error for settings with a value that makes no sense, in one line: the first such value."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "spacing"
+    return corrupt(f"{what} is not valid at {where!r}: {first['msg']}")
 
 
 def unsafe(where: str, name: object) -> ModelError:

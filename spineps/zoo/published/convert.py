@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
 from spineps.errors import ErrorCode, ModelError, UsageError
 from spineps.io import atomic
 from spineps.io.shown import shown_name
@@ -20,7 +22,7 @@ from spineps.zoo.archive import is_zip, unpack
 from spineps.zoo.card import ModelCard
 from spineps.zoo.places import models_cache
 from spineps.zoo.published import describe, lightning, nnunet
-from spineps.zoo.published.config import CONFIG, InferenceConfig, corrupt, read_config
+from spineps.zoo.published.config import CONFIG, InferenceConfig, corrupt, invalid, read_config
 from spineps.zoo.store import CARD, WEIGHTS
 
 if TYPE_CHECKING:
@@ -201,12 +203,13 @@ def _said(plain: PlainNnunet | None) -> Any:
 
 def _write(found: _Source, target: Path, plain: PlainNnunet | None) -> ModelCard:
     """Convert, and move the result into place at once; where another process was quicker, its result stays."""
-    tensors, facts = _convert(found, plain)
     staging = target.parent / f".import-{uuid.uuid4().hex}"
     try:
-        card = _write_to(staging, tensors, facts)
+        card = _write_to(staging, *_convert(found, plain))
         with suppress(FileExistsError, OSError):
             staging.rename(target)
+    except ValidationError as error:
+        raise invalid(error, "its description") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     if not (target / CARD).is_file():
@@ -244,16 +247,21 @@ def _nnunet(
 
 def _write_to(staging: Path, tensors: dict[str, torch.Tensor], facts: describe.Facts) -> ModelCard:
     """Build the network, load the weights into it, and write what it gives for the golden input with them."""
+    import torch
     from safetensors.torch import save
 
-    from spineps.networks.published import PUBLISHED_NETWORKS
+    from spineps.networks.published import PUBLISHED_NETWORKS, PublishedNetwork
     from spineps.zoo.golden import make_golden
 
+    def build() -> PublishedNetwork:
+        return PUBLISHED_NETWORKS[facts.network](**facts.network_settings)
+
     try:
-        network = PUBLISHED_NETWORKS[facts.network](**facts.network_settings)
+        with torch.device("meta"):  # shapes without memory: a network that is not that of the checkpoint is never made
+            own = own_tensors(build(), tensors)
+        network = build()
     except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
         raise corrupt("its plans do not describe a network that can be built") from error
-    own = own_tensors(network, tensors)
     network.load_state_dict(own, strict=False)
     network.eval()
     data = save({name: tensor.contiguous() for name, tensor in own.items()})

@@ -51,7 +51,7 @@ def semantic(config: InferenceConfig, plans: Plans, mirror_axes: Sequence[int], 
     if config.expected_inputs != ("img",):
         raise corrupt(f"it expects the inputs {config.expected_inputs}, and there is one image")
     labels = config.output_labels()
-    low, high = config.zoom
+    low, high = config.resolution_range
     made = NnunetModel(
         orientation=config.model_expected_orientation,
         zoom_low=low,
@@ -111,7 +111,7 @@ def plain(given: PlainNnunet, name: str, plans: Plans, mirror_axes: Sequence[int
 
 def instance(config: InferenceConfig, read: Found, digest: str) -> Facts:
     """Of a published instance model."""
-    low, high = config.zoom
+    low, high = config.resolution_range
     if any(size % 8 for size in config.cutout_size):
         raise corrupt(f"its cutout {config.cutout_size} is not of multiples of 8 voxels")
     made = InstanceModel(
@@ -140,10 +140,11 @@ def instance(config: InferenceConfig, read: Found, digest: str) -> Facts:
 
 def labeling(config: InferenceConfig, read: Found, digest: str) -> Facts:
     """Of a published labeling model."""
-    low, high = config.zoom
-    size = read.options.get("final_size", PATCH)
-    if not isinstance(size, (list, tuple)) or len(size) != 3:
-        raise corrupt("the size of its patch is not three numbers")
+    low, high = config.resolution_range
+    try:
+        p, i, r = (int(n) for n in read.options.get("final_size", PATCH))
+    except (TypeError, ValueError) as error:
+        raise corrupt("the size of its patch is not three numbers") from error
     made = LabelingModel(
         orientation=config.model_expected_orientation,
         zoom_low=low,
@@ -160,7 +161,7 @@ def labeling(config: InferenceConfig, read: Found, digest: str) -> Facts:
         network="VertebraClassifier",
         network_settings=read.settings,
         spacing_mm=to_pir(low, made.orientation),
-        patch_size=to_pir((int(size[0]), int(size[1]), int(size[2])), made.orientation),
+        patch_size=to_pir((p, i, r), made.orientation),
         labels=tuple(range(sum(made.heads.values()))),
         elsewhere=made,
     )

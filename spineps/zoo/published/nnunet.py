@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
 from spineps.io.shown import shown_name
 from spineps.zoo.elsewhere import Channel, Triple
 from spineps.zoo.published.checkpoint import read_checkpoint, tensors_of
-from spineps.zoo.published.config import corrupt, read_json, unsafe
+from spineps.zoo.published.config import corrupt, invalid, read_json, unsafe
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +60,17 @@ _UNUSED: Final = ("dropout_op", "dropout_op_kwargs", "deep_supervision")
 _SCHEMES: Final = frozenset({"ZScoreNormalization", "CTNormalization", "NoNormalization", "RescaleTo01Normalization"})
 _DEFAULT_RESAMPLING: Final = "resample_data_or_seg_to_shape"
 _MAX_STAGES: Final = 12
-_MAX_FEATURES: Final = 2048
+_MOST: Final[Mapping[str, int]] = {
+    "features_per_stage": 2048,
+    "stem_channels": 2048,
+    "bottleneck_channels": 2048,
+    "kernel_sizes": 7,
+    "strides": 4,
+    "n_conv_per_stage": 16,
+    "n_blocks_per_stage": 32,
+    "n_conv_per_stage_decoder": 16,
+}
+"""Beyond what planners of nnU-Net plan, and what still fits into a machine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,15 +165,20 @@ def read_plans(folder: Path, configuration: str) -> Plans:
         chosen = _inherited(plans["configurations"], configuration)
         _check_one_image(chosen, dataset)
         classes, regions = _classes(dataset)
+        architecture = _architecture(chosen)
+        patch = _three(chosen["patch_size"], int)
+        _check_patch(patch, architecture["strides"])
         return Plans(
-            architecture=_architecture(chosen),
+            architecture=architecture,
             classes=classes,
             regions=regions,
             transpose=_three(plans.get("transpose_forward", (0, 1, 2)), int),
             spacing=_three(chosen["spacing"], float),
-            patch=_three(chosen["patch_size"], int),
+            patch=patch,
             channel=_channel(plans, chosen),
         )
+    except ValidationError as error:
+        raise invalid(error, PLANS) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise corrupt(f"its plans do not describe a network ({type(error).__name__}: {error})") from error
 
@@ -195,10 +213,29 @@ def _architecture(configuration: Mapping[str, Any]) -> dict[str, Any]:
     given = configuration.get("architecture")
     found = _newer(given) if given is not None else _older(configuration)
     stages = found["n_stages"]
-    features = found["features_per_stage"]
-    if not 1 < stages <= _MAX_STAGES or len(features) != stages or not all(0 < f <= _MAX_FEATURES for f in features):
-        raise ValueError(f"{stages} stages of {features} features")
+    if not 1 < stages <= _MAX_STAGES or len(found["features_per_stage"]) != stages:
+        raise ValueError(f"{stages} stages")
+    for key, most in _MOST.items():
+        if any(not isinstance(n, int) or not 1 <= n <= most for n in _leaves(found.get(key))):
+            raise ValueError(f"expected numbers from 1 to {most} for {key}")
     return found
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """All values in nested lists; none of None."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    elif value is not None:
+        yield value
+
+
+def _check_patch(patch: Sequence[int], strides: Sequence[Any]) -> None:
+    """Refuse a patch that the network cannot divide as often as it has stages."""
+    steps = [step if isinstance(step, list) else [step] * len(patch) for step in strides]
+    parts = [math.prod(step[axis] for step in steps) for axis in range(len(patch))]
+    if any(n < 1 or n % part for n, part in zip(patch, parts, strict=True)):
+        raise ValueError(f"a patch of {tuple(patch)} voxels cannot be divided by {tuple(parts)}")
 
 
 def _newer(given: Mapping[str, Any]) -> dict[str, Any]:
