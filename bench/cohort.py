@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import os
 import random
 import resource
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,9 @@ def main() -> None:
     parser.add_argument("--full-disk", type=int, default=2, help="good scans of the dataset on a full disk")
     parser.add_argument("--flips", type=int, default=100, help="one-bit flips of a .nii.gz")
     parser.add_argument("--mutations", type=int, default=500, help="mutated NIfTI files")
+    parser.add_argument("--sockets", type=int, default=1, help="0 leaves out the count of sockets, which needs strace")
+    parser.add_argument("--dask-scans", type=int, default=0, help="scans for --dask local:2 beside two processes")
+    parser.add_argument("--planned", type=int, default=0, help="empty scans that Dask hands out, to time the rest")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -57,6 +62,9 @@ def main() -> None:
         full_disk(folder / "full", args)
         flips(folder / "flips", args)
         mutations(folder / "mutations", args)
+        sockets(folder / "sockets", args)
+        throughput(folder / "throughput", args)
+        overhead(folder / "overhead", args)
 
 
 def spineps(*arguments: str | Path, limit: Callable[[], None] | None = None) -> tuple[subprocess.CompletedProcess[str], float]:
@@ -74,6 +82,7 @@ def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
     if not args.good + args.bad:
         return
     expected = cohort_scans.make_dataset(folder / "data", good=args.good, bad=args.bad, seed=args.seed)
+    inputs = _inputs(folder / "data")
     command = dataset_command(folder / "data", folder / "out", args.jobs)
     first, seconds = spineps(*command)
     table = [line.split("\t") for line in (folder / "out" / "cohort.tsv").read_text().splitlines()[1:]]
@@ -87,6 +96,7 @@ def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
     second, seconds = spineps(*command)
     same = cohort_scans.tree(folder / "out") == before
     print(f"  second run: {second.stderr.count(': done in')} computed, {seconds:.1f} s, tree the same: {same}")
+    print(f"  inputs unchanged, bytes and times: {_inputs(folder / 'data') == inputs}")
 
 
 def kills(folder: Path, args: argparse.Namespace) -> None:
@@ -195,6 +205,74 @@ def mutations(folder: Path, args: argparse.Namespace) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{args.mutations} mutated files: {dict(codes)}")
     print(f"  slowest {slowest:.2f} s, peak memory of the process {peak:.0f} MB")
+
+
+def sockets(folder: Path, args: argparse.Namespace) -> None:
+    """Sockets of the internet that the commands and their workers open, as the kernel sees them."""
+    if not args.sockets or shutil.which("strace") is None:
+        return
+    cohort_scans.make_dataset(folder / "data", good=1, bad=1, seed=args.seed)
+    scan, flags, trace = cohort_scans.scan_place(folder / "data", 0), FLAGS, folder / "trace"
+    for command in (
+        ("sample", "-i", scan, "-o", folder / "sample", *flags),
+        ("dataset", "-i", folder / "data", "-o", folder / "dataset", *flags),
+        ("bids", folder / "data", folder / "bids", "participant", *flags),
+    ):
+        program = ["strace", "-f", "-qq", "-e", "trace=socket", "-o", trace, sys.executable, "-m", "spineps", *command]
+        done = subprocess.run(list(map(str, program)), capture_output=True, check=False)
+        opened = sum("AF_INET" in line for line in trace.read_text().splitlines())
+        print(f"{command[0]}: exit {done.returncode}, {opened} sockets of the internet opened")
+
+
+def throughput(folder: Path, args: argparse.Namespace) -> None:
+    """Scans a second between the first and the last that is done: two workers of Dask, and two runs beside each other."""
+    if not args.dask_scans:
+        return
+    halves = (folder / "first", folder / "second", folder / "all")
+    for half, scans in zip(halves, (args.dask_scans // 2, args.dask_scans // 2, args.dask_scans), strict=True):
+        cohort_scans.make_dataset(half, good=scans, bad=0, seed=args.seed)
+    alone = _rate([dataset_command(half, half / "out", 1) for half in halves[:2]])
+    dask = _rate([(*dataset_command(halves[2], halves[2] / "out", 1), "--dask", "local:2")])
+    print(f"scans a second: two processes {alone:.3f}, --dask local:2 {dask:.3f}, ratio {dask / alone:.2f}")
+
+
+def _rate(commands: list[tuple[str | Path, ...]]) -> float:
+    """Scans a second of commands that run beside each other, without their starts."""
+    times: list[float] = []
+
+    def listen(command: tuple[str | Path, ...]) -> None:
+        program = [sys.executable, "-m", "spineps", *map(str, command)]
+        with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as run:
+            times.extend(time.perf_counter() for line in run.stderr or () if ": done in" in line)
+
+    with ThreadPoolExecutor() as listeners:
+        list(listeners.map(listen, commands))
+    return (len(times) - 1) / (max(times) - min(times))
+
+
+def overhead(folder: Path, args: argparse.Namespace) -> None:
+    """What a scan costs besides its reading and its networks: every file is empty, and refused by a worker of Dask."""
+    if not args.planned:
+        return
+    for number in range(args.planned):
+        cohort_scans.scan_place(folder / "data", number).touch()
+    began = time.perf_counter()
+    dry, seconds = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dry-run")
+    print(f"{args.planned} scans planned in {seconds:.1f} s, exit {dry.returncode}")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run, seconds = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dask", "local:2")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    refused = run.stderr.count("INPUT_EMPTY")
+    each, each_processor = 1000 * seconds / args.planned, 1000 * processor / args.planned
+    print(f"  {refused} handed out by Dask, refused and recorded in {seconds:.1f} s: {each:.1f} ms a scan,")
+    print(f"  of which {each_processor:.1f} ms of processor time of all processes; {time.perf_counter() - began:.0f} s in all")
+
+
+def _inputs(folder: Path) -> dict[str, tuple[int, str]]:
+    """Time and content of every file of a dataset."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
 
 
 def _read(place: Path) -> str:

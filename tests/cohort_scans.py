@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
+import psutil
 
 from spineps.errors import ErrorCode
 from spineps.io.atomic import write_nifti
@@ -81,6 +82,11 @@ def tree(folder: Path) -> dict[str, str]:
 def partial_files(folder: Path) -> list[str]:
     """Half-written files, under whatever name."""
     return [str(path.relative_to(folder)) for path in folder.rglob("*.partial")]
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Worker processes that this process started."""
+    return [child for child in psutil.Process().children() if any("spineps.cohort.worker" in word for word in child.cmdline())]
 
 
 def _without_times(path: Path) -> bytes:

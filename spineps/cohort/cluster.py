@@ -93,6 +93,12 @@ def connected(dask: DaskSettings, *, gpu: bool = False) -> Iterator[Client]:
             yield client
 
 
+def keep_up(client: Client) -> None:
+    """Start or submit again what has ended of a cluster that the run started; Dask gives up workers that are gone for long."""
+    if client.cluster is not None:
+        client.cluster.scale(len(client.cluster.plan))
+
+
 @contextmanager
 def quiet(*, unless: bool) -> Iterator[None]:
     """While it lasts, Dask's own loggers say nothing: what ends in the middle is no matter of the user."""
@@ -140,7 +146,7 @@ def batch_cluster(dask: DaskSettings) -> Iterator[JobQueueCluster]:
         submit = str(cluster.job_cls.submit_command).split()[0]
         if shutil.which(submit) is None:
             raise _usage(f"no command {submit} is on this machine.", "Start the run where jobs are submitted from.")
-        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
+        cluster.scale(jobs=jobs)
         yield cluster
 
 

@@ -23,7 +23,7 @@ from distributed.comm import CommClosedError
 import spineps
 from spineps.cohort import dask_worker
 from spineps.cohort.case import Outcome, Task
-from spineps.cohort.cluster import GPU, connected, is_ours, quiet
+from spineps.cohort.cluster import GPU, connected, is_ours, keep_up, quiet
 from spineps.cohort.files import hash_of, read_json
 from spineps.cohort.pool import AHEAD, TICK_S, Work
 from spineps.cohort.settings import CohortSettings
@@ -225,7 +225,7 @@ class DaskPool:
         self._work.settled(task, outcome)
 
     def _look_around(self, client: Client) -> None:
-        """Forget workers that have gone; end where every one there is cannot be used.
+        """Forget workers that have gone, and see that others come; end where every one there is cannot be used.
 
         Raises
         ------
@@ -235,6 +235,7 @@ class DaskPool:
         if time.monotonic() - self._looked_s < _LOOK_S:
             return
         self._looked_s = time.monotonic()
+        keep_up(client)
         there = set(client.nthreads())
         self._engaged = [worker for worker in self._engaged if worker in there]
         if there and there <= set(self._refused):

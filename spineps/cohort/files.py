@@ -84,7 +84,9 @@ class KnownFiles:
         if not self.changed:
             return
         try:
-            atomic.write_json(self._place, {"format": _FORMAT, "files": self._known})
+            with atomic.stage(self._place.parent, self._place.stem) as staged:
+                staged.write_json(self._place.name, {"format": _FORMAT, "files": self._known})
+                staged.commit()
         except OutputError:
             return
         self.changed = False

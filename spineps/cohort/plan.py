@@ -16,6 +16,7 @@ from spineps.cohort.layout import STATE_FOLDER, Case, cases_of
 from spineps.cohort.proof import Recipe, Standing, Verdict, judge, recipe_of
 from spineps.cohort.settings import CohortSettings, ScanReport, ScanState
 from spineps.errors import ErrorCode, InputError
+from spineps.io import atomic
 
 _READERS: Final = 8
 """Threads that look at files: a network drive answers several questions at once."""
@@ -78,6 +79,12 @@ class Plan:
     def first_phase_place(self, case: Case) -> Path:
         """Where what the first phase gave is kept."""
         return self.state_folder / "first" / f"{case.name}.gz"
+
+    def sweep(self, case: Case) -> None:
+        """Remove what a killed process left half-written of a case."""
+        places = (self.known_place(case), self.first_phase_place(case), *map(case.place, case.files))
+        for folder in {place.parent for place in places}:
+            atomic.sweep(folder, case.name)
 
     def judged(self, case: Case) -> Verdict:
         """What is to be done for a case, by its files, as they are now and by what was asked for."""

@@ -110,7 +110,7 @@ class _Run(Work):
                 self._queue, self._of_others = deque(self._of_others), []
         finally:
             for case in tuple(self._mine.values()):
-                self._sweep(case)
+                self._plan.sweep(case)
                 self._let_go(case.name)
         for case in self._of_others:
             claimed = replace(report_of(case, ScanState.CLAIMED), code=ErrorCode.CLAIMED)
@@ -135,7 +135,7 @@ class _Run(Work):
                 continue
             self._mine[case.name] = case
             if case.name in self._claims.taken_over:
-                self._sweep(case)
+                self._plan.sweep(case)
             verdict = self._plan.judged(case)
             if self._plan.settle(case, verdict):
                 self._let_go(case.name)
@@ -163,7 +163,7 @@ class _Run(Work):
 
     def lost(self, task: Task) -> None:
         """A worker ended in the middle of a scan: what it was writing is taken away."""
-        self._sweep(self._mine[task.name])
+        self._plan.sweep(self._mine[task.name])
 
     def started(self, name: str, slot: int) -> None:
         """A worker began."""
@@ -188,11 +188,6 @@ class _Run(Work):
         """Give a claim back."""
         self._mine.pop(name)
         self._claims.release(name)
-
-    def _sweep(self, case: Case) -> None:
-        """Remove what a killed process left half-written of a scan of this run."""
-        for folder in {case.place(role).parent for role in case.files} | {self._plan.first_phase_place(case).parent}:
-            atomic.sweep(folder, case.name)
 
     def _keep_crash(self, outcome: Outcome) -> None:
         """The crash file of a scan, in place of an earlier one."""

@@ -29,7 +29,7 @@ FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "-
 JOB = """
 jobqueue:
   {}:
-    jobs: 2
+    jobs: 1
     cores: 2
     memory: 4 GB
     walltime: '08:00:00'
@@ -43,15 +43,14 @@ def command(dataset: Path, root: Path, *more: str | Path) -> list[str]:
     return [sys.executable, "-m", "spineps", "dataset", *map(str, ("-i", dataset, "-o", root, *FLAGS, *more))]
 
 
-def run(dataset: Path, root: Path, *more: str | Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = None if path is None else {**os.environ, "PATH": path}
-    return subprocess.run(command(dataset, root, *more), capture_output=True, text=True, check=False, env=environment)
+def run(dataset: Path, root: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(dataset, root, *more), capture_output=True, text=True, check=False)
 
 
 @contextmanager
-def running(*program: str | Path) -> Iterator[subprocess.Popen[str]]:
+def running(*program: str | Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
     """A program that is ended with all its children."""
-    with subprocess.Popen([*map(str, program)], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen([*map(str, program)], stderr=subprocess.PIPE, text=True, start_new_session=True, env=env) as process:
         try:
             yield process
         finally:
@@ -66,6 +65,13 @@ def workers_of(run: int) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             found += [child] if child.children() else []
     return found
+
+
+def end_jobs(pids: Path) -> None:
+    """End the jobs of our batch system at once, with all that they started."""
+    for pid in pids.read_text().split():
+        with suppress(ProcessLookupError):
+            os.killpg(int(pid), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +139,11 @@ def test_a_lost_scheduler_loses_nothing(dataset: Path, undisturbed: dict[str, st
 
 
 def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    """A sbatch that runs the job's script on this machine."""
+    """A sbatch that runs the job's script on this machine; the job is killed when it has begun, and another submitted."""
     commands, jobs, root = tmp_path / "bin", tmp_path / "jobs", tmp_path / "out"
     commands.mkdir()
     jobs.mkdir()
+    (jobs / "pids").touch()
     for name, script in (
         (
             "sbatch",
@@ -148,13 +155,23 @@ def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Pa
         (commands / name).chmod(0o755)
     config = tmp_path / "slurm.yaml"
     config.write_text(JOB.format("slurm", "    queue: long\n    job-extra-directives: ['--gres=gpu:1']\n"))
+    environment = {
+        **os.environ,
+        "PATH": f"{commands}:{os.environ['PATH']}",
+        "DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1s",
+    }
+    said = []
     try:
-        done = run(dataset, root, "--dask", "slurm", "--dask-config", config, path=f"{commands}:{os.environ['PATH']}")
+        with running(*command(dataset, root, "--dask", "slurm", "--dask-config", config), env=environment) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if ": started" in line and not any(": started" in earlier for earlier in said):
+                    end_jobs(jobs / "pids")
+                said.append(line)
+            assert process.wait(60) == ExitCode.COHORT_INCOMPLETE, said
     finally:
-        for pid in (jobs / "pids").read_text().split() if (jobs / "pids").exists() else ():
-            with suppress(ProcessLookupError):
-                os.killpg(int(pid), signal.SIGKILL)
-    assert done.returncode == ExitCode.COHORT_INCOMPLETE, done.stderr
+        end_jobs(jobs / "pids")
+    assert len((jobs / "pids").read_text().split()) > 1
     assert cohort_scans.tree(root) == undisturbed
     script = next(jobs.glob("*.sh")).read_text()
     for directive in ("-p long", "--cpus-per-task=2", "--mem=4G", "-t 08:00:00", "--gres=gpu:1"):
@@ -187,7 +204,7 @@ def test_a_batch_system_that_complains_at_the_end(tmp_path: Path, monkeypatch: p
     config.write_text(JOB.format("slurm", ""))
     held: list[object] = []
     with batch_cluster(DaskSettings("slurm", config)) as cluster:
-        while len(held) < 2:
+        while not held:
             held = list(cluster.workers.values())
             time.sleep(0.05)
     assert cluster.status.name == "closing"

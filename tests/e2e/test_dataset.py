@@ -24,6 +24,18 @@ from spineps.errors import ErrorCode, ExitCode
 
 GOOD = 2
 FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1")
+pytestmark = pytest.mark.timeout(900)  # each worker loads PyTorch anew, on a busy machine a minute's work
+SPY = """
+import sys
+def tell(word):
+    with open({!r}, "a") as file:
+        print(word, file=file)
+def hear(event, arguments):
+    if event == "socket.__new__" and arguments[1] > 1:  # neither one of this machine alone nor one that is there already
+        tell("socket")
+tell("process")
+sys.addaudithook(hear)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class Cohort:
     root: Path
     expected: dict[str, ErrorCode | None]
     run: Done
+    spied: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +93,17 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     expected = cohort_scans.make_dataset(dataset, good=GOOD, bad=len(cohort_scans.BAD))
     root = dataset / "derivatives_seg"
     before = inputs(dataset)
-    run = spineps("dataset", "-i", dataset, *FLAGS, "--save-log")
+    environment, spied = spied_on(folder / "spy")
+    run = spineps("dataset", "-i", dataset, *FLAGS, "--save-log", env=environment)
     assert inputs(dataset) == before
-    return Cohort(dataset, root, expected, run)
+    return Cohort(dataset, root, expected, run, spied.read_text().split())
+
+
+def spied_on(folder: Path) -> tuple[dict[str, str], Path]:
+    """An environment in which every Python process says that it starts or opens a socket, and the file where."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SPY.format(str(folder / "said")))
+    return {**os.environ, "PYTHONPATH": str(folder)}, folder / "said"
 
 
 def inputs(dataset: Path) -> dict[str, tuple[int, str]]:
@@ -107,6 +128,14 @@ def test_good_scans_are_done_and_bad_ones_named(cohort: Cohort) -> None:
         assert len(masks) == (2 if code is None else 0), scan
     assert not cohort_scans.partial_files(cohort.root)
     assert not list((cohort.root / ".spineps" / "claims").iterdir())
+
+
+def test_no_socket_is_opened(cohort: Cohort, tmp_path: Path) -> None:
+    assert len(cohort.spied) > 1  # the run and its worker
+    assert set(cohort.spied) == {"process"}
+    environment, spied = spied_on(tmp_path / "spy")
+    subprocess.run([sys.executable, "-c", "import socket; socket.socket()"], env=environment, check=True)
+    assert spied.read_text().split() == ["process", "socket"]
 
 
 def test_no_canary_is_told(cohort: Cohort) -> None:
@@ -222,8 +251,8 @@ def test_a_worker_that_dies_is_replaced_and_a_slow_scan_stopped(cohort: Cohort, 
         def started(self, case: str, slot: int) -> None:  # noqa: ARG002
             if not self.killed:
                 self.killed = 1
-                children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-                os.kill(int(children[-1]), signal.SIGKILL)
+                for worker in cohort_scans.worker_processes():
+                    worker.kill()
 
     only = tmp_path / "only"
     cohort_scans.make_dataset(only, good=1, bad=0)

@@ -171,9 +171,8 @@ class Cohorts(RuleBasedStateMachine):
                 self.archive.segmented(ready)
         killed(lambda: compute(plan, self.archive.models), self.root, change)
         for case in plan.cases:  # as the run does that takes over the claim
-            for folder in (case.folder, plan.first_phase_place(case).parent):
-                atomic.sweep(folder, case.name)
-        assert not cohort_scans.partial_files(self.root / "sub-000") if self.root.exists() else True
+            plan.sweep(case)
+        assert not cohort_scans.partial_files(self.root) if self.root.exists() else True
 
     @precondition(lambda self: any(self.root.rglob("*")))
     @rule(pick=st.integers(0, 10_000), how=st.sampled_from(["flip", "cut", "empty", "remove"]))
