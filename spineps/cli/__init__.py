@@ -18,6 +18,7 @@ from spineps.cli import (
     check,
     combine,
     console,
+    convert_spider,
     crash,
     dataset,
     evaluate,
@@ -37,7 +38,7 @@ from spineps.errors import ExitCode, SpinepsError
 
 _COMMANDS = (
     *(sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, phantom, train, combine),
-    version,
+    *(convert_spider, version),
 )
 
 

@@ -116,7 +116,7 @@ class Case:
         found: Sets = table[self.semantic]
         silent = self.semantic == 0
         for members, of in (
-            (_VERTEBRA_INSTANCE[self.instance], ANY_PART),
+            (_VERTEBRA_INSTANCE[self.instance], ANY_PART | int(table[Structure.CORPUS])),
             (self.instance // DISC_OFFSET == 1, int(table[Structure.DISC])),
             (self.instance // ENDPLATE_OFFSET == 1, int(table[Structure.ENDPLATE])),
         ):

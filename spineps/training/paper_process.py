@@ -7,6 +7,7 @@ environment when it is imported.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ TRAINER: Final = "nnUNetTrainerNoMirroring"
 PLANS: Final = "nnUNetPlans"
 CONFIGURATION: Final = "3d_fullres"
 _SAVE_EVERY: Final = 10
+_WORKERS: Final = "nnUNet_n_proc_DA"
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -29,13 +31,15 @@ def main(settings: dict[str, Any]) -> None:
     ----------
     settings : dict
         ``preprocessed``, ``results`` (nnU-Net's folders), ``splits`` (file), ``folds``, ``epochs``, ``iterations``, ``patch``
-        (along R, I, P), ``spacing_mm`` (same), ``batch``, ``device``, ``threads``.
+        (along R, I, P), ``spacing_mm`` (same), ``batch``, ``device``, ``threads``, ``workers`` (that augment).
     """
     torch.set_num_threads(settings["threads"])
     preprocessed = Path(settings["preprocessed"]) / DATASET
     if not (preprocessed / "splits_final.json").is_file():
+        os.environ[_WORKERS] = "1"  # the planner takes it for a number of threads, which must not be 0
         _prepare(settings, preprocessed)
         shutil.copy(settings["splits"], preprocessed / "splits_final.json")
+    os.environ[_WORKERS] = str(settings["workers"])
     for fold in range(settings["folds"]):
         _train(fold, settings)
 
@@ -59,7 +63,7 @@ def _with_patch(plans: dict[str, Any], planner: Any, settings: dict[str, Any]) -
     """The automatic plan of the full resolution, with the network that nnU-Net derives from the paper's patch."""
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
-    plan: dict[str, Any] = plans["configurations"].get(CONFIGURATION) or {}
+    plan: dict[str, Any] = plans["configurations"][CONFIGURATION]
     _, strides, kernels, patch, _ = get_pool_and_conv_props(
         settings["spacing_mm"], settings["patch"], planner.UNet_featuremap_min_edge_length, 999999
     )

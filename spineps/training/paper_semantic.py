@@ -35,6 +35,8 @@ NNUNET_ITERATIONS: Final = 250
 """Batches that nnU-Net calls an epoch."""
 _RESULT: Final = f"{DATASET}/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
 _LAST_LINES: Final = 3
+_AUGMENTING: Final = 8
+"""Processes that augment for a GPU; beside a network on the CPU they would only take its cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,13 @@ def _run(config: PaperSemantic, folder: Path) -> None:
         "batch": config.batch,
         "device": config.device,
         "threads": config.threads,
+        "workers": 0 if config.device == "cpu" else _AUGMENTING,
     }
     atomic.write_json(folder / "settings.json", settings)
     own = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
-    workers = {} if config.device != "cpu" else {"nnUNet_n_proc_DA": "0", "OMP_NUM_THREADS": str(config.threads)}
     done = subprocess.run(
         [sys.executable, "-m", "spineps.training.paper_process", str(folder / "settings.json")],
-        env={**os.environ, **own, **workers},
+        env={**os.environ, **own, "OMP_NUM_THREADS": str(config.threads)},
         capture_output=True,
         text=True,
         check=False,
