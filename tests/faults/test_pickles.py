@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -30,10 +31,13 @@ import json, sys
 from pathlib import Path
 import torch, numpy, spineps.zoo.published.convert
 from spineps.errors import ModelError
+from spineps.zoo.published import import_folder
 from spineps.zoo.published.checkpoint import read_checkpoint
 
+CALLS = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen")
+
 def hook(event, arguments):
-    if event in ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "shutil.rmtree"):
+    if event in CALLS or (event == "import" and arguments[0].split(".")[0] in ("my_networks", "antigravity")):
         raise BaseException(f"attack came through: {event} {arguments}")
 
 sys.addaudithook(hook)
@@ -41,7 +45,7 @@ sys.setrecursionlimit(1000)
 answers = {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
-        read_checkpoint(path)
+        import_folder(path, cache=Path(sys.argv[2])) if path.is_dir() else read_checkpoint(path)
         answers[path.name] = ["read", ""]
     except ModelError as error:
         answers[path.name] = [str(error.code), str(error)]
@@ -154,6 +158,15 @@ def attacks(marker: Path) -> dict[str, bytes]:
     return evil
 
 
+def guarded(folder: Path, cache: Path) -> dict[str, list[str]]:
+    """What became of each checkpoint and each model folder in a folder, by its name."""
+    command = [sys.executable, "-c", GUARD, str(folder), str(cache)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    given: dict[str, list[str]] = json.loads(done.stdout)
+    return given
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     root = tmp_path_factory.mktemp("attacks")
@@ -164,10 +177,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     (folder / "good.pth").write_bytes(
         saved({"hyper_parameters": {"opt": Namespace(lr=1.0)}, "state_dict": {"a": torch.ones(2)}})
     )
-    done = subprocess.run([sys.executable, "-c", GUARD, str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    given = guarded(folder, root / "cache")
     assert not marker.exists()
-    given: dict[str, list[str]] = json.loads(done.stdout)
     return {**dict(zip(attacks(marker), list(given.values())[:-1], strict=True)), "good": given["good.pth"]}
 
 
@@ -264,17 +275,18 @@ def semantic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return semantic_folder(tmp_path_factory.mktemp("semantic") / "T2w_semantic_v1.0.9")
 
 
-def import_with(source: Path, edit: Callable[[dict[str, Any]], object], tmp_path: Path) -> ModelError:
-    """The error of importing a folder with other plans."""
-    folder = tmp_path / "model"
-    for path in source.rglob("*"):
-        if path.is_file():
-            place = folder / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
+def with_plans(source: Path, edit: Callable[[dict[str, Any]], object], folder: Path) -> Path:
+    """A copy of a model folder with other plans."""
+    shutil.copytree(source, folder)
     plans = json.loads((folder / "plans.json").read_text(encoding="utf-8"))
     edit(plans)
     (folder / "plans.json").write_text(json.dumps(plans), encoding="utf-8")
+    return folder
+
+
+def import_with(source: Path, edit: Callable[[dict[str, Any]], object], tmp_path: Path) -> ModelError:
+    """The error of importing a folder with other plans."""
+    folder = with_plans(source, edit, tmp_path / "model")
     with pytest.raises(ModelError) as caught:
         import_folder(folder, cache=tmp_path / "cache")
     assert caught.value.exit_code == 5
@@ -287,6 +299,25 @@ def test_73_plans_that_name_another_class(semantic: Path, tmp_path: Path, name: 
     error = import_with(semantic, REFUSED_PLANS[name], tmp_path)
     assert error.code is (ErrorCode.MODEL_UNSAFE if name in UNSAFE_PLANS else error.code)
     assert error.code in (ErrorCode.MODEL_UNSAFE, ErrorCode.MODEL_CORRUPT)
+
+
+def test_71_73_nothing_is_called_or_imported_for_a_folder(semantic: Path, tmp_path: Path) -> None:
+    """The same under the audit hook, with a module of the user's in reach and with checkpoints that attack."""
+    folders, marker = tmp_path / "folders", tmp_path / "marker"
+    folders.mkdir()
+    for number, edit in enumerate(UNSAFE_PLANS.values()):
+        with_plans(semantic, edit, folders / f"{number:02} plans")
+    attack = in_zip(named("posix", "system", f"touch {marker}"))
+    for made in (shutil.copytree(semantic, folders / "semantic"), instance_folder(folders / "instance")):
+        (checkpoint,) = (path for path in made.rglob("*") if path.suffix in (".pth", ".ckpt"))
+        checkpoint.write_bytes(attack)
+    shutil.copytree(semantic, folders / "sound")
+    (tmp_path / "my_networks.py").write_text(f"open({str(marker)!r}, 'w')", encoding="utf-8")
+    given = guarded(folders, tmp_path / "cache")
+    assert given.pop("sound")[0] == "read"
+    assert {code for code, _ in given.values()} == {"MODEL_UNSAFE"}
+    assert not marker.exists()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_73_the_folder_without_an_attack_is_imported(semantic: Path, tmp_path: Path) -> None:
