@@ -15,10 +15,12 @@ from spineps.volume import LabelMap
 
 LEVELS: Final = tuple(name for name in NAMES if name not in ("C1", "S1"))
 """Output classes of the network."""
-WEIGHT: Final = 0.35
-"""Power of the network's likelihood: its opinions on neighbours are of one kind, and it was trained on phantoms alone."""
+REGION_WEIGHT: Final = 1.0
+"""Power of what the network says of the region: ribs are seen at each vertebra anew, and no mask shows them."""
+LEVEL_WEIGHT: Final = 0.35
+"""Power of what it says of the level within its region: that follows sizes, which the masks' evidence knows already."""
 LEAST_LOG: Final = -6.0
-"""No opinion counts for less."""
+"""No opinion on either counts for less."""
 QUANTILES: Final = (0.005, 0.995)
 """Intensities are clipped to these quantiles before they are standardised, in training and inference alike."""
 
@@ -60,11 +62,24 @@ def network_scores(network: LevelPredictor, image: FloatArray, semantic: LabelMa
     boxes = boxes_around(centres, network.patch_size)
     images = np.stack([extract(coarse, box) for box in boxes])
     cutouts: NDArray[np.uint8] = np.stack([extract(labels, box) for box in boxes])
-    opinions = np.maximum(network(images, cutouts), LEAST_LOG)
     scores = np.full((len(boxes), len(NAMES)), LEAST_LOG)
-    scores[:, [INDEX[name] for name in LEVELS]] = opinions
-    scaled: Matrix = WEIGHT * scores
-    return scaled
+    scores[:, [INDEX[name] for name in LEVELS]] = weighed(network(images, cutouts))
+    return scores
+
+
+def weighed(opinions: FloatArray) -> Matrix:
+    """Log-likelihoods from the network's log-probabilities of :data:`LEVELS`, shape (n, len(LEVELS)).
+
+    Region and level within it are weighed apart: :data:`REGION_WEIGHT`, :data:`LEVEL_WEIGHT`.
+    """
+    regions = np.array([name[0] for name in LEVELS])
+    scores = np.empty(opinions.shape)
+    for region in np.unique(regions):
+        own = opinions[:, regions == region]
+        of_region = np.logaddexp.reduce(own, axis=1, keepdims=True)
+        within = np.maximum(own - of_region, LEAST_LOG)
+        scores[:, regions == region] = REGION_WEIGHT * np.maximum(of_region, LEAST_LOG) + LEVEL_WEIGHT * within
+    return scores
 
 
 def _in_grid(centres_mm: Matrix, source: Geometry, grid: Geometry) -> Matrix:

@@ -6,7 +6,7 @@ import pytest
 from spineps.config import Ambiguous
 from spineps.errors import NoSpineError
 from spineps.geometry import Geometry
-from spineps.labeling.cutouts import LEVELS
+from spineps.labeling.cutouts import LEAST_LOG, LEVEL_WEIGHT, LEVELS, weighed
 from spineps.labeling.evidence import gather_evidence, mask_evidence
 from spineps.labeling.features import Grid
 from spineps.labeling.landmarks import Column, conus_rows, find_column
@@ -153,6 +153,15 @@ def test_a_network_joins_the_masks() -> None:
     told = decide(gather_evidence(spine.semantic, instance, image, Told(alone.runner_up))).levels
     assert told.best == alone.runner_up
     assert decide(gather_evidence(spine.semantic, instance, None, Told(alone.runner_up))).levels.best == alone.best
+
+
+def test_a_region_counts_in_full_and_a_level_within_it_less() -> None:
+    said = np.full((1, len(LEVELS)), -30.0, np.float32)
+    said[0, [LEVELS.index(name) for name in ("T12", "T13", "L1")]] = np.log([0.6, 0.3, 0.1])
+    log = dict(zip(LEVELS, weighed(said)[0], strict=True))
+    assert log["T12"] - log["L1"] == pytest.approx(np.log(0.9 / 0.1) + LEVEL_WEIGHT * np.log(0.6 / 0.9), abs=1e-4)
+    assert log["T12"] - log["T13"] == pytest.approx(LEVEL_WEIGHT * np.log(2), abs=1e-4)
+    assert log["C3"] == pytest.approx(LEAST_LOG + LEVEL_WEIGHT * np.log(1 / 6), abs=1e-3)
 
 
 def test_geometry_of_labels_is_used() -> None:
