@@ -25,9 +25,8 @@ from spineps.io.atomic import write_text
 from spineps.labels import ENDPLATES, Structure
 from spineps.phantom.phantom import make_phantom
 from spineps.pipeline import prepare_scan
-from spineps.stages.extras import keep_scores
+from spineps.stages.extras import ScoreKeeper
 from spineps.stages.semantic import predict_semantic
-from spineps.volume import Softmax
 from spineps.zoo.card import Kind, ModelCard
 from spineps.zoo.store import CARD, bundled_folder
 
@@ -47,11 +46,12 @@ class Voxels:
 def voxels_of(seed: int, engine: object) -> Voxels:
     """A phantom's voxels, drawn evenly from those near its spine."""
     phantom = make_phantom(seed, spacing_mm=(0.9, 0.9, 3.3))
-    kept: list[Softmax] = []
     scan = phantom.scan
     prepared = prepare_scan(scan, PipelineConfig())
-    predict_semantic(prepared, engine, on_scores=lambda scores, grid: kept.append(keep_scores(scores, grid, prepared, engine)))
-    softmax = kept[0]
+    keeper = ScoreKeeper(prepared, engine, softmax=True)
+    predict_semantic(prepared, engine, on_scores=keeper)
+    softmax = keeper.softmax
+    assert softmax is not None
     labels = phantom.semantic.labels.astype(np.uint8)
     labels[np.isin(labels, [int(plate) for plate in ENDPLATES])] = Structure.ENDPLATE
     distance = ndimage.distance_transform_edt(labels == 0, sampling=scan.geometry.spacing_mm)

@@ -77,7 +77,7 @@ def certainty_of(result: Result) -> NDArray[np.uint8]:
     """As the pipeline has it; from the probabilities that it gives in half precision."""
     kept = result.extras.softmax
     seen = SimpleNamespace(full=SimpleNamespace(shape=kept.shape), geometry=kept.seen, box=kept.box)
-    return certainty_map(kept.scores.astype(np.float32), kept.grid, seen)
+    return certainty_map(kept.scores.max(axis=0).astype(np.float32), kept.grid, seen)
 
 
 def compared(phantom: Phantom, result: Result, certainty: NDArray[np.uint8] | None) -> Row:

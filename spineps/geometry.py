@@ -25,6 +25,7 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 PIR: Final[Axes] = ("P", "I", "R")
 _DIRECTIONS: Final = (("L", "R"), ("P", "A"), ("I", "S"))  # negative and positive end of each world axis
+_GAUSSIAN_REACH: Final = 4  # sigmas, as SciPy truncates its filter
 ANTIALIAS_RATIO: Final = 1.3
 """An image is smoothed before it is sampled more coarsely than its own grid by more than this factor."""
 ANTIALIAS_SIGMA: Final = 0.42
@@ -297,7 +298,7 @@ def resample(
     if parallel and source.shape == target.shape and np.allclose(ratio, 1, atol=1e-6) and np.allclose(offset, 0, atol=1e-4):
         return array.copy()
     if order > 0:
-        sigma = np.where(ratio > ANTIALIAS_RATIO, ANTIALIAS_SIGMA * ratio, 0)
+        sigma = _antialias_sigma(source, target)
         array = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
     matrix = ratio if parallel else np.linalg.inv(source.affine[:3, :3]) @ target.affine[:3, :3]
     mode: dict[str, Any] = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
@@ -307,6 +308,19 @@ def resample(
             array, matrix, offset=offset, output_shape=target.shape, order=order, output=array.dtype, **mode
         )
     return out
+
+
+def smoothing_reach(source: Geometry, target: Geometry) -> Shape:
+    """Voxels of ``source`` along each axis from which :func:`resample` smooths a value of ``target``."""
+    a, b, c = (int(np.ceil(_GAUSSIAN_REACH * sigma)) for sigma in _antialias_sigma(source, target))
+    return a, b, c
+
+
+def _antialias_sigma(source: Geometry, target: Geometry) -> FloatArray:
+    """Sigma in voxels of the smoothing along each axis."""
+    ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
+    sigma: FloatArray = np.where(ratio > ANTIALIAS_RATIO, ANTIALIAS_SIGMA * ratio, 0)
+    return sigma
 
 
 def _world_axis(code: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig, Step
 from spineps.errors import ErrorCode, Finding, FindingCode, InputError, NoSpineError
-from spineps.geometry import PIR, FloatArray, Geometry, Reorientation
+from spineps.geometry import PIR, Geometry, Reorientation
 from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, ScanPredictor, SemanticPredictor
 from spineps.labeling.evidence import gather_evidence
 from spineps.labeling.naming import decide, renamed
@@ -22,13 +22,13 @@ from spineps.running import Observer, Progress, Run, versions
 from spineps.stages.centroids import measure_instances, moved
 from spineps.stages.clean import clean_semantic
 from spineps.stages.compatibility import check_compatibility
-from spineps.stages.confidence import certainty_map, with_confidence
-from spineps.stages.extras import gather_extras, keep_scores
+from spineps.stages.confidence import with_confidence
+from spineps.stages.extras import ScoreKeeper, gather_extras
 from spineps.stages.instances import RawInstances, find_instances
 from spineps.stages.postprocess import Postprocessed, postprocess
 from spineps.stages.preprocess import Prepared, prepare
 from spineps.stages.published import label_scan, on_grid
-from spineps.stages.semantic import ScoreObserver, predict_semantic
+from spineps.stages.semantic import predict_semantic
 from spineps.volume import FirstPhase, LabelMap, Levels, LevelStatus, Result, Scan, Vertebra
 
 LEAST_SACRUM_ML: Final = 5.0
@@ -253,34 +253,20 @@ def _first_phase(
         prepared = start if ahead and start is not None else prepare_scan(scan, config, network)
     run.show("preprocess", prepared)
     with run.stage("semantic"):
-        kept = _keeper(prepared, network, config, run)
+        ours, wanted = not isinstance(network, ScanPredictor), config.extras.wanted
+        keeper = ScoreKeeper(prepared, network, certainty=ours, softmax=wanted)  # confidence was fitted on our own models
+        kept, progress = keeper if ours or wanted else None, run.progress("semantic")
         if isinstance(network, ScanPredictor):
             whole = Scan(prepared.image, prepared.geometry, scan.source)
-            raw = label_scan(whole, network, config, progress=run.progress("semantic"), on_scores=kept)
+            raw = label_scan(whole, network, config, progress=progress, on_scores=kept)
         else:
-            raw = predict_semantic(prepared, network, config.semantic, progress=run.progress("semantic"), on_scores=kept)
+            raw = predict_semantic(prepared, network, config.semantic, progress=progress, on_scores=kept)
+        run.certainty, run.softmax = keeper.certainty, keeper.softmax
     run.show("semantic", raw)
     if not raw.labels.any():
         raise _no_spine("semantic", "no voxel was labelled")
     run.show("first phase", FirstPhase(raw, run.certainty))
     return replace(raw, source=scan.source)
-
-
-def _keeper(
-    prepared: Prepared, network: SemanticPredictor | ScanPredictor, config: PipelineConfig, run: Run
-) -> ScoreObserver | None:
-    """Keeps of the probabilities of the semantic stage how sure it is of each voxel, and what the extras of the run need."""
-    ours = not isinstance(network, ScanPredictor)  # confidence was fitted on models made by this package
-    if not (ours or config.extras.wanted):
-        return None
-
-    def keep(scores: FloatArray, grid: Geometry) -> None:
-        if ours:
-            run.certainty = certainty_map(scores, grid, prepared)
-        if config.extras.wanted:
-            run.softmax = keep_scores(scores, grid, prepared, network)
-
-    return keep
 
 
 def _upright(semantic: LabelMap, image: Scan | None, run: Run) -> LabelMap:

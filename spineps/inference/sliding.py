@@ -1,14 +1,19 @@
-"""The sliding window: overlapping tiles, weighted with a Gaussian, accumulated in fp32."""
+"""The sliding window: overlapping tiles, weighted, accumulated in fp32 a slab at a time.
+
+Only the planes that tiles still reach are held, never all classes of the whole volume: tiles are run in the order of their
+place along the image's longest axis, and what no later tile touches is handed on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.geometry import FloatArray, Shape
+from spineps.geometry import Box, FloatArray, Shape
 from spineps.inference.protocols import SemanticPredictor
 from spineps.labels import left_right_table
 
@@ -18,6 +23,33 @@ WEIGHT_FLOOR = 0.02
 """Least weight of a voxel, so that the volume's rim, seen by one tile alone, is not divided by nothing."""
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiles:
+    """How an image is divided.
+
+    Parameters
+    ----------
+    starts : tuple of 3 sequences of int
+        First voxels of the tiles along each axis, rising; together they cover the image.
+    weight : ndarray of float32
+        Of each voxel of a tile; its shape is the tile's.
+    """
+
+    starts: tuple[Sequence[int], Sequence[int], Sequence[int]]
+    weight: FloatArray
+
+    def __len__(self) -> int:
+        return int(np.prod([len(along) for along in self.starts]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slab:
+    """Scores, shape (C, *box.shape), of a part of an image, and where it lies."""
+
+    scores: FloatArray
+    box: Box
 
 
 def tile_starts(length: int, tile: int, step_share: float) -> list[int]:
@@ -35,10 +67,10 @@ def gaussian_weight(tile: Shape) -> FloatArray:
     return np.maximum(weight, WEIGHT_FLOOR)
 
 
-def probabilities(
+def probability_slabs(
     image: FloatArray, predictor: SemanticPredictor, *, step_share: float, mirror: bool, progress: Progress | None = None
-) -> FloatArray:
-    """Class probabilities of a whole image.
+) -> Iterator[Slab]:
+    """Class probabilities of a whole image, in slabs that follow one another along its longest axis.
 
     Parameters
     ----------
@@ -53,35 +85,90 @@ def probabilities(
     progress : callable, optional
         Called with the number of tiles done and of all tiles.
 
-    Returns
-    -------
-    ndarray of float32, shape (C, P, I, R)
-        In the order of ``predictor.labels``; sums to one over the classes.
+    Yields
+    ------
+    Slab
+        Classes in the order of ``predictor.labels``; each voxel sums to one over them.
     """
     tile = predictor.patch_size
     padded = _pad(image, tile)
-    weight = gaussian_weight(tile)
-    total = np.zeros((len(predictor.labels), *padded.shape), np.float32)
-    weights = np.zeros(padded.shape, np.float32)
-    windows = list(_windows(padded.shape, tile, step_share))
-    for done, window in enumerate(windows, start=1):
-        scores = predictor(padded[window][None])[0]
-        if mirror:
-            flipped = predictor(padded[window][None, :, :, ::-1])[0]
-            scores = 0.5 * (scores + flipped[_mirrored_channels(predictor.labels)][..., ::-1])
-        total[:, window[0], window[1], window[2]] += scores * weight
-        weights[window] += weight
-        if progress is not None:
-            progress(done, len(windows))
-    total /= weights
-    p, i, r = image.shape
-    return total[:, :p, :i, :r]
+    a, b, c = (tile_starts(n, t, step_share) for n, t in zip(padded.shape, tile, strict=True))
+    swapped = _mirrored_channels(predictor.labels) if mirror else None
+
+    def network(part: FloatArray) -> FloatArray:
+        scores: FloatArray = predictor(part[None])[0]
+        if swapped is None:
+            return scores
+        flipped: FloatArray = predictor(part[None, :, :, ::-1])[0]
+        return 0.5 * (scores + flipped[swapped][..., ::-1])
+
+    whole = Box.whole((image.shape[0], image.shape[1], image.shape[2]))
+    for slab in accumulate(padded, Tiles((a, b, c), gaussian_weight(tile)), network, progress):
+        box = slab.box.intersect(whole)
+        p, i, r = (slice(0, n) for n in box.shape)
+        if not box.empty:
+            yield Slab(slab.scores[:, p, i, r], box)
 
 
-def _windows(shape: tuple[int, ...], tile: Shape, step_share: float) -> Iterator[tuple[slice, slice, slice]]:
-    starts = [tile_starts(n, t, step_share) for n, t in zip(shape, tile, strict=True)]
-    for p, i, r in product(*starts):
-        yield slice(p, p + tile[0]), slice(i, i + tile[1]), slice(r, r + tile[2])
+def accumulate(
+    image: FloatArray, tiles: Tiles, network: Callable[[FloatArray], FloatArray], progress: Progress | None = None
+) -> Iterator[Slab]:
+    """Weighted mean of what a network says of overlapping tiles.
+
+    The order in which tiles are added to a voxel, and with it every bit of the sum, depends on the image's shape alone.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (X, Y, Z)
+        At least as large as a tile along each axis.
+    tiles : Tiles
+        How it is divided.
+    network : callable
+        One tile, shape (x, y, z), to its scores, shape (C, x, y, z).
+    progress : callable, optional
+        Called with the number of tiles done and of all tiles.
+    """
+    axis = int(np.argmax(image.shape))
+    size = tiles.weight.shape
+    across = [along if k != axis else (0,) for k, along in enumerate(tiles.starts)]
+    total: FloatArray = np.zeros((0, 0, 0, 0), np.float32)
+    weights: FloatArray = np.zeros(_with(image.shape, axis, size[axis]), np.float32)
+    done = 0
+    for start, following in pairwise([*tiles.starts[axis], image.shape[axis]]):
+        for corner in product(*across):
+            x, y, z = here = tuple(slice(s, s + n) for s, n in zip(corner, size, strict=True))
+            scores = network(image[_with(here, axis, slice(start, start + size[axis]))])
+            if not total.size:
+                total = np.zeros((len(scores), *weights.shape), np.float32)
+            total[:, x, y, z] += scores * tiles.weight
+            weights[x, y, z] += tiles.weight
+            done += 1
+            if progress is not None:
+                progress(done, len(tiles))
+        x, y, z = _along(axis, slice(0, following - start))
+        mean: FloatArray = total[:, x, y, z] / weights[x, y, z]
+        yield Slab(mean, Box(_with((0, 0, 0), axis, start), _with(image.shape, axis, following)))
+        _advance(total, axis + 1, following - start)
+        _advance(weights, axis, following - start)
+
+
+def _advance(array: FloatArray, axis: int, planes: int) -> None:
+    """Move what is still needed to the front of a buffer, zeros behind it."""
+    moved = np.moveaxis(array, axis, 0)
+    kept = len(moved) - planes
+    for plane in range(kept):  # plane by plane, for source and target overlap
+        moved[plane] = moved[plane + planes]
+    moved[kept:] = 0
+
+
+def _along(axis: int, part: slice) -> tuple[slice, slice, slice]:
+    a, b, c = (part if k == axis else slice(None) for k in range(3))
+    return a, b, c
+
+
+def _with(values: Sequence, axis: int, value: object) -> tuple:  # type: ignore[type-arg]
+    """The three values with that of one axis replaced."""
+    return tuple(value if k == axis else old for k, old in enumerate(values))
 
 
 def _pad(image: FloatArray, tile: Shape) -> FloatArray:

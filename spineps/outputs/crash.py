@@ -69,5 +69,5 @@ def _shapes(frame: FrameType) -> list[str]:
     """Shapes and types of the arrays of a function of ours."""
     if not frame.f_globals.get("__name__", "").startswith("spineps"):
         return []
-    arrays = {name: value for name, value in frame.f_locals.items() if hasattr(value, "shape") and hasattr(value, "dtype")}
-    return [f"{name}: {array.dtype} {tuple(array.shape)}" for name, array in arrays.items()]
+    arrays = {name: value for name, value in frame.f_locals.items() if isinstance(getattr(value, "shape", None), tuple)}
+    return [f"{name}: {getattr(array, 'dtype', 'unknown')} {array.shape}" for name, array in arrays.items()]

@@ -113,15 +113,15 @@ def calibration_from(models: Mapping[str, Any]) -> Calibration:
     return Calibration(**{name: _logistic(models[name]) for name in Calibration.__dataclass_fields__})
 
 
-def certainty_map(scores: FloatArray, grid: Geometry, prepared: Prepared) -> NDArray[np.uint8]:
+def certainty_map(best: FloatArray, grid: Geometry, prepared: Prepared) -> NDArray[np.uint8]:
     """How probable the most probable structure of each voxel is.
 
     Parameters
     ----------
-    scores : ndarray of float32, shape (C, P, I, R)
-        Probabilities on ``grid``.
+    best : ndarray of float32, shape (P, I, R)
+        Probability of the most probable structure on ``grid``.
     grid : Geometry
-        Of ``scores``.
+        Of ``best``.
     prepared : Prepared
         What the network saw.
 
@@ -130,7 +130,6 @@ def certainty_map(scores: FloatArray, grid: Geometry, prepared: Prepared) -> NDA
     ndarray of uint8
         0 to 255 for probabilities of 0 to 1, in the PIR grid of the whole scan; 255 where the network saw nothing.
     """
-    best = scores.max(axis=0)
     certainty = np.full(prepared.full.shape, _LEVELS, np.uint8)
     inner = resample(best, grid, prepared.geometry, order=1)
     np.multiply(inner, _LEVELS, out=inner)

@@ -9,39 +9,79 @@ p^(1/T), scaled to sum to one. The temperature stands in the model's card; ``ben
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spineps.config import ExtraConfig
 from spineps.geometry import PIR, FloatArray, Geometry, Reorientation
 from spineps.inference.protocols import ScanPredictor, SemanticPredictor
+from spineps.inference.sliding import Slab
 from spineps.labels import Scheme, Structure
+from spineps.stages.confidence import certainty_map
 from spineps.stages.preprocess import Prepared
 from spineps.volume import Extras, LabelMap, Scan, Softmax
 
 
-def keep_scores(
-    scores: FloatArray, grid: Geometry, prepared: Prepared, predictor: SemanticPredictor | ScanPredictor
-) -> Softmax:
-    """Probabilities of the semantic stage in half precision, with what is needed to bring them to the grid of the scan.
-
-    Parameters
-    ----------
-    scores : ndarray of float32, shape (C, P, I, R)
-        On ``grid``. Of a network that answers yes or no for each region, background is what no region is sure of.
+class ScoreKeeper:
+    """Keeps of the probabilities of the semantic stage, as they arrive, how sure it is of each voxel and, where that is wanted,
+    all of them in half precision (see :data:`spineps.stages.semantic.ScoreObserver`).
     """
-    labels = predictor.labels
-    if labels[0] != Structure.BACKGROUND:
-        scores = np.concatenate([1 - scores.max(axis=0, keepdims=True), scores])
-        scores /= scores.sum(axis=0)
-        labels = np.concatenate([np.zeros(1, np.uint8), labels])
-    return Softmax(
-        scores=scores.astype(np.float16),
-        labels=labels,
-        grid=grid,
-        seen=prepared.geometry,
-        box=prepared.box,
-        shape=prepared.full.shape,
-        turn=prepared.turn.inverse(),
-    )
+
+    def __init__(
+        self, prepared: Prepared, predictor: SemanticPredictor | ScanPredictor, *, certainty: bool = True, softmax: bool = False
+    ) -> None:
+        self._prepared, self._labels = prepared, predictor.labels
+        self._wanted = certainty, softmax
+        self._grid: Geometry | None = None
+        self._best: FloatArray = np.zeros((0, 0, 0), np.float32)
+        self._scores: NDArray[np.float16] = np.zeros((0, 0, 0, 0), np.float16)
+
+    def __call__(self, slab: Slab, grid: Geometry) -> None:
+        """Take in a part."""
+        certainty, softmax = self._wanted
+        if self._grid is None:
+            self._grid = grid
+            self._best = np.zeros(grid.shape if certainty else (0, 0, 0), np.float32)
+            classes = len(self._labels) + (self._labels[0] != Structure.BACKGROUND)
+            self._scores = np.zeros((classes, *(grid.shape if softmax else (0, 0, 0))), np.float16)
+        if certainty:
+            self._best[slab.box.slices] = slab.scores.max(axis=0)
+        if softmax:
+            p, i, r = slab.box.slices
+            self._scores[:, p, i, r] = _with_background(slab.scores, self._labels)
+
+    @property
+    def certainty(self) -> NDArray[np.uint8] | None:
+        """How sure the network is of each voxel of the scan; see :func:`spineps.stages.confidence.certainty_map`."""
+        if self._grid is None or not self._wanted[0]:
+            return None
+        return certainty_map(self._best, self._grid, self._prepared)
+
+    @property
+    def softmax(self) -> Softmax | None:
+        """The probabilities, with what is needed to bring them to the grid of the scan."""
+        if self._grid is None or not self._wanted[1]:
+            return None
+        prepared, labels = self._prepared, self._labels
+        if labels[0] != Structure.BACKGROUND:
+            labels = np.concatenate([np.zeros(1, np.uint8), labels])
+        return Softmax(
+            scores=self._scores,
+            labels=labels,
+            grid=self._grid,
+            seen=prepared.geometry,
+            box=prepared.box,
+            shape=prepared.full.shape,
+            turn=prepared.turn.inverse(),
+        )
+
+
+def _with_background(scores: FloatArray, labels: NDArray[np.uint8]) -> FloatArray:
+    """Probabilities that sum to one; where a network answers yes or no for each region, background is what none is sure of."""
+    if labels[0] == Structure.BACKGROUND:
+        return scores
+    whole = np.concatenate([1 - scores.max(axis=0, keepdims=True), scores])
+    shares: FloatArray = whole / whole.sum(axis=0)
+    return shares
 
 
 def gather_extras(softmax: Softmax, scan: Scan, predictor: SemanticPredictor | ScanPredictor, config: ExtraConfig) -> Extras:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from spineps.config import PipelineConfig
 from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample
 from spineps.inference.protocols import ScanPredictor
-from spineps.inference.sliding import Progress
+from spineps.inference.sliding import Progress, Slab
 from spineps.labels import Scheme
 from spineps.stages.cutouts import instance_grid
 from spineps.stages.preprocess import N4_ITERATIONS, N4_SPLINE_MM
@@ -92,7 +92,7 @@ def label_scan(
     progress : callable, optional
         Told the number of tiles done and of all tiles.
     on_scores : callable, optional
-        Told the probabilities, shape (C, P, I, R), and their grid.
+        Told the probabilities, as one slab, and their grid.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def label_scan(
         step_share=config.semantic.step_size or predictor.step_share,
         mirror=predictor.mirror if config.semantic.mirror is None else config.semantic.mirror,
         progress=progress,
-        on_scores=None if on_scores is None else lambda scores: on_scores(scores, grid),
+        on_scores=None if on_scores is None else lambda scores: on_scores(Slab(scores, Box.whole(grid.shape)), grid),
     )
     return LabelMap(labels, grid, Scheme.SEMANTIC)
 

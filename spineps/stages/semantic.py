@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
@@ -10,19 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineps.config import SemanticConfig
-from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample
+from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample, smoothing_reach
 from spineps.inference.protocols import SemanticPredictor
-from spineps.inference.sliding import Progress, probabilities
+from spineps.inference.sliding import Progress, Slab, probability_slabs
 from spineps.labels import Scheme
 from spineps.stages.field import surround, turned_field
 from spineps.stages.preprocess import Prepared, normalise
 from spineps.volume import LabelMap
 
-ScoreObserver = Callable[[FloatArray, Geometry], None]
+ScoreObserver = Callable[[Slab, Geometry], None]
+"""Told the probabilities of each part of the network's grid, and that grid; who keeps them copies them."""
 LEAST_WEIGHT: Final = 0.05
 """Least share of the image in a value beside the surround of a turned field."""
 MARGIN_VOX: Final = 2
 """Model voxels around the labelled ones within which probabilities are brought back to the input's grid."""
+BLOCK_PLANES: Final = 16
+"""Planes of the scan that are labelled at once."""
 
 
 def predict_semantic(
@@ -37,8 +41,8 @@ def predict_semantic(
 
     The image is normalised, sampled linearly at the predictor's spacing and predicted tile by tile; the probabilities, not
     the labels, are interpolated back to the grid of the scan, where the most probable label wins. A scan that was resampled
-    onto a turned grid is predicted on the grid of its own field of view. ``on_scores`` is told the probabilities, shape
-    (C, P, I, R), and their grid; who keeps them copies them.
+    onto a turned grid is predicted on the grid of its own field of view. No more probabilities are held than the next planes
+    of the scan need. ``on_scores`` is told each part of them.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def predict_semantic(
     """
     config = config or SemanticConfig()
     grid, image = _on_network_grid(prepared, predictor.spacing_mm)
-    scores = probabilities(
+    slabs = probability_slabs(
         image,
         predictor,
         step_share=config.step_size or predictor.step_share,
@@ -55,10 +59,7 @@ def predict_semantic(
         progress=progress,
     )
     labels = np.zeros(prepared.full.shape, np.uint8)
-    inner = most_probable(scores, grid, prepared.geometry, predictor.labels)
-    labels[prepared.box.slices] = inner
-    if on_scores is not None:
-        on_scores(scores, grid)
+    labels[prepared.box.slices] = labelled(_told(slabs, grid, on_scores), grid, prepared.geometry, predictor.labels)
     return LabelMap(labels, prepared.full, Scheme.SEMANTIC)
 
 
@@ -74,6 +75,73 @@ def _on_network_grid(prepared: Prepared, spacing_mm: Spacing) -> tuple[Geometry,
     total = resample(normalise(prepared.image, empty) * seen, prepared.geometry, grid, order=1)
     weight = resample(seen, prepared.geometry, grid, order=1)  # the surround has no part in the values beside it
     return grid, total / np.maximum(weight, LEAST_WEIGHT)
+
+
+def _told(slabs: Iterable[Slab], grid: Geometry, on_scores: ScoreObserver | None) -> Iterator[Slab]:
+    for slab in slabs:
+        if on_scores is not None:
+            on_scores(slab, grid)
+        yield slab
+
+
+def labelled(slabs: Iterable[Slab], grid: Geometry, target: Geometry, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels on ``target`` from probabilities on ``grid`` that arrive in slabs along its longest axis.
+
+    Blocks of planes of ``target`` are labelled as soon as what they lie in has arrived, and what no later block lies in is
+    forgotten. The blocks depend on the grids alone, so that the labels do, too.
+    """
+    axis = int(np.argmax(grid.shape))
+    found = np.zeros(target.shape, np.uint8)
+    waiting = list(_blocks(grid, target, axis))
+    held: Slab | None = None
+    for slab in slabs:
+        held = slab if held is None else _joined(held, slab, axis, min((block.first for block in waiting), default=0))
+        arrived = held.box.stop[axis]
+        ready = [block for block in waiting if block.last <= arrived]
+        waiting = [block for block in waiting if block.last > arrived]
+        for block in ready:
+            near = _between(held.box, axis, block.first, block.last)
+            p, i, r = near.shifted([-n for n in held.box.start]).slices
+            region = target.cropped(block.box)
+            found[block.box.slices] = most_probable(held.scores[:, p, i, r], grid.cropped(near), region, labels)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Planes of the scan, and the planes of the network's grid, first and one beyond the last, that they lie in."""
+
+    box: Box
+    first: int
+    last: int
+
+
+def _blocks(grid: Geometry, target: Geometry, axis: int) -> Iterator[_Block]:
+    """The blocks of a scan that meet the network's grid."""
+    margin = MARGIN_VOX + 1 + smoothing_reach(grid, target)[axis]
+    whole = Box.whole(target.shape)
+    for start in range(0, target.shape[axis], BLOCK_PLANES):
+        box = _between(whole, axis, start, min(target.shape[axis], start + BLOCK_PLANES))
+        ends = [(low - 0.5, high - 0.5) for low, high in zip(box.start, box.stop, strict=True)]
+        along = grid.to_vox(target.to_mm(list(product(*ends))))[:, axis]
+        first, last = int(np.floor(along.min())) - margin, int(np.ceil(along.max())) + 1 + margin
+        if first < grid.shape[axis] and last > 0:
+            yield _Block(box, max(0, first), min(grid.shape[axis], last))
+
+
+def _between(box: Box, axis: int, first: int, last: int) -> Box:
+    """The part of a box between two planes."""
+    start, stop = list(box.start), list(box.stop)
+    start[axis], stop[axis] = max(start[axis], first), min(stop[axis], last)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _joined(held: Slab, slab: Slab, axis: int, first: int) -> Slab:
+    """Two slabs that follow each other, without the planes before the first that is still needed."""
+    first = min(max(first, held.box.start[axis]), held.box.stop[axis])
+    kept = _between(held.box, axis, first, held.box.stop[axis])
+    p, i, r = kept.shifted([-n for n in held.box.start]).slices
+    return Slab(np.concatenate([held.scores[:, p, i, r], slab.scores], axis=axis + 1), Box(kept.start, slab.box.stop))
 
 
 def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

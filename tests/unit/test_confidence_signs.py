@@ -193,7 +193,7 @@ def test_the_map_of_certainty_lies_in_the_grid_of_the_scan() -> None:
     scores[0], scores[1] = 0.25, 0.75
     scores[:, :3] = np.array([0.4, 0.4, 0.2], np.float32)[:, None, None, None]
     prepared = SimpleNamespace(full=full, geometry=seen, box=box)
-    certainty = certainty_map(scores, seen, prepared)  # type: ignore[arg-type]
+    certainty = certainty_map(scores.max(axis=0), seen, prepared)  # type: ignore[arg-type]
     assert certainty.dtype == np.uint8
     assert certainty.shape == full.shape
     assert (certainty[2:5, 2:10, 1:5] == 102).all()

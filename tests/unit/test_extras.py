@@ -13,11 +13,12 @@ import pytest
 
 from spineps.config import ExtraConfig, PipelineConfig, PreprocessConfig
 from spineps.geometry import Box, Geometry, Reorientation
+from spineps.inference.sliding import Slab
 from spineps.labels import Structure
 from spineps.outputs.extras import StageKeeper
 from spineps.outputs.save import save
 from spineps.pipeline import Models, prepare_scan, segment_scan
-from spineps.stages.extras import keep_scores, model_mask, uncertainty
+from spineps.stages.extras import ScoreKeeper, model_mask, uncertainty
 from spineps.volume import Scan, Softmax
 from tests.spines import Oracle, make_spine
 from tests.unit.test_pipeline import LABELS, Reader, _scan
@@ -190,7 +191,9 @@ def test_background_is_what_no_region_is_sure_of() -> None:
     class Regions:
         labels = np.array([Structure.CORPUS, Structure.DISC], np.uint8)
 
-    kept = keep_scores(regions, prepared.geometry, prepared, Regions())
+    keeper = ScoreKeeper(prepared, Regions(), softmax=True)
+    keeper(Slab(regions, Box.whole(prepared.geometry.shape)), prepared.geometry)
+    kept = keeper.softmax
     assert kept.labels.tolist() == [0, Structure.CORPUS, Structure.DISC]
     np.testing.assert_allclose(kept.scores.sum(axis=0), 1, atol=2e-3)
     found = kept.labels[kept.scores.argmax(axis=0)]

@@ -12,7 +12,7 @@ from spineps.config import ComputeConfig, Device, EngineName, Precision
 from spineps.errors import UsageError
 from spineps.inference.engine import InstanceEngine, SemanticEngine
 from spineps.inference.machine import choose_engine
-from spineps.inference.sliding import gaussian_weight, probabilities, tile_starts
+from spineps.inference.sliding import Tiles, accumulate, gaussian_weight, probability_slabs, tile_starts
 from spineps.labels import Structure
 from spineps.networks.classes import SEMANTIC_CLASSES
 from spineps.networks.unet import InstanceUNet, SemanticUNet
@@ -41,6 +41,18 @@ class BrightIsBody:
         bright = (patches > 0.5).astype(np.float32)
         left = np.arange(patches.shape[3]) < patches.shape[3] // 2 if self.sided else np.ones(patches.shape[3], bool)
         return np.stack([1 - bright, bright * left, bright * ~left], axis=1).astype(np.float32)
+
+
+def probabilities(image: np.ndarray, predictor: BrightIsBody, **settings: object) -> np.ndarray:
+    """The slabs of an image put together, each voxel from one of them."""
+    slabs = list(probability_slabs(image, predictor, **settings))
+    whole = np.full((len(predictor.labels), *image.shape), np.nan, np.float32)
+    for slab in slabs:
+        part = whole[(slice(None), *slab.box.slices)]
+        assert np.isnan(part).all()
+        part[...] = slab.scores
+    assert not np.isnan(whole).any()
+    return whole
 
 
 @pytest.mark.parametrize(
@@ -77,12 +89,33 @@ def test_mirroring_swaps_left_and_right_back():
     np.testing.assert_allclose(scores, straight, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(20, 11, 9), (9, 30, 8), (8, 9, 21)])
+def test_slabs_are_the_weighted_mean_of_all_tiles(shape):
+    rng = np.random.default_rng(0)
+    image, size = rng.random(shape).astype(np.float32), (8, 9, 7)
+    weight = rng.random(size).astype(np.float32) + 0.1
+    starts = tuple(tile_starts(n, t, 0.4) for n, t in zip(shape, size, strict=True))
+
+    def network(tile):  # what it says of a voxel depends on the tile
+        return np.stack([tile, tile.mean() - tile]).astype(np.float32)
+
+    total, weights = np.zeros((2, *shape)), np.zeros(shape)
+    for corner in itertools.product(*starts):
+        here = tuple(slice(s, s + t) for s, t in zip(corner, size, strict=True))
+        total[(slice(None), *here)] += network(image[here]) * weight
+        weights[here] += weight
+    slabs = list(accumulate(image, Tiles(starts, weight), network))
+    axis = int(np.argmax(shape))
+    assert len(slabs) == len(starts[axis]) > 1, "nothing larger than a tile is held"
+    assert max(slab.box.shape[axis] for slab in slabs) <= size[axis]
+    np.testing.assert_allclose(np.concatenate([slab.scores for slab in slabs], axis=axis + 1), total / weights, rtol=1e-5)
+
+
 def test_progress_counts_every_tile():
     seen: list[tuple[int, int]] = []
     predictor = BrightIsBody()
-    probabilities(
-        np.zeros((20, 30, 9), np.float32), predictor, step_share=0.5, mirror=False, progress=lambda a, b: seen.append((a, b))
-    )
+    image = np.zeros((20, 30, 9), np.float32)
+    probabilities(image, predictor, step_share=0.5, mirror=False, progress=lambda a, b: seen.append((a, b)))
     assert [a for a, _ in seen] == list(range(1, predictor.calls + 1))
     assert seen[-1] == (predictor.calls, predictor.calls)
 

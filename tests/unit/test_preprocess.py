@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from spineps.config import PreprocessConfig, SemanticConfig
 from spineps.errors import InputError
 from spineps.geometry import PIR, Box, Geometry, Reorientation
+from spineps.inference.sliding import Slab
 from spineps.labels import Scheme, Structure
 from spineps.stages.preprocess import correct_bias_field, normalise, prepare, signal_box
-from spineps.stages.semantic import most_probable, predict_semantic
+from spineps.stages.semantic import labelled, most_probable, predict_semantic
 from spineps.volume import Scan
 
 
@@ -105,3 +107,39 @@ def test_most_probable_of_nothing_is_nothing():
     grid = Geometry.from_spacing((4, 4, 4), (2, 2, 2))
     scores = np.stack([np.ones((4, 4, 4)), np.zeros((4, 4, 4))]).astype(np.float32)
     assert not most_probable(scores, grid, grid.resampled((1, 1, 1)), np.array([0, 49], np.uint8)).any()
+
+
+@pytest.mark.parametrize("target", ["finer", "coarser", "turned", "shifted"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_labels_from_slabs_are_those_from_all_probabilities_at_once(target, axis):
+    shape = [14, 15, 16]
+    shape[axis] = 45
+    rng = np.random.default_rng(axis)
+    scores = ndimage.gaussian_filter(rng.random((3, *shape)), (0, 2, 2, 2)).astype(np.float32)
+    scores[0] += 0.003
+    grid = Geometry.from_spacing(tuple(shape), (2, 2, 3))
+    affine = grid.affine.copy()
+    angle = np.deg2rad(12)
+    affine[:2, :3] = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ affine[:2, :3]
+    affine[:3, 3] += 4
+    moved = grid.affine.copy()
+    moved[:3, 3] += (11, -9, 7)
+    other = {
+        "finer": grid.resampled((0.9, 1.1, 1.3)),
+        "coarser": grid.resampled((3.5, 3.2, 5.1)),
+        "turned": Geometry(grid.shape, affine),
+        "shifted": Geometry(grid.shape, moved),
+    }[target]
+    labels = np.array([0, 41, 100], np.uint8)
+    parts = np.split(scores, [9, 13, 30], axis=axis + 1)
+    ends = np.cumsum([0, 9, 4, 17, 15])
+    slabs = []
+    for part, begin, end in zip(parts, ends, ends[1:], strict=False):
+        low, high = [0, 0, 0], list(shape)
+        low[axis], high[axis] = int(begin), int(end)
+        slabs.append(Slab(part, Box(tuple(low), tuple(high))))
+    found = labelled(slabs, grid, other, labels)
+    whole = most_probable(scores, grid, other, labels)
+    assert len(np.unique(whole)) == 3
+    assert (found != whole).mean() < 1e-4, "but for ties in the last bit"
+    np.testing.assert_array_equal(found, labelled([Slab(scores, Box.whole(grid.shape))], grid, other, labels))
