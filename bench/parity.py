@@ -31,8 +31,9 @@ from spineps.inference.load import load_instance, load_labeling, load_semantic
 from spineps.inference.nnunet import gaussian_window, mirrored, tile_starts
 from spineps.inference.published import NnunetEngine
 from spineps.io.nifti import read_labels, read_scan
-from spineps.labels import Scheme, Structure
+from spineps.labels import BODY, ENDPLATES, Scheme, Structure, lookup
 from spineps.stages.clean import clean_semantic
+from spineps.stages.components import CORNERS, connected
 from spineps.stages.corpora import find_corpora
 from spineps.stages.cutouts import cutout_box, instance_grid
 from spineps.stages.instances import find_instances
@@ -240,16 +241,41 @@ def oracle_rows(at: Setting) -> Iterator[Row]:
         if not theirs.is_dir():
             continue
         semantic, truth = (stored_map(Path(f"{case}_seg-{kind}_msk.nii.gz")) for kind in ("sem", "gt"))
-        clean, _ = clean_semantic(semantic)
-        yield equal_row(f"{name}: cleaned semantic mask", clean.labels, stored(theirs / "1_sempost.nii.gz"))
-        done = second_phase(clean, truth, oracle)
+        clean, given = clean_semantic(semantic)[0], stored_map(theirs / "1_sempost.nii.gz")
+        adrift = islands(clean.labels, given.labels)
+        note = f"; {adrift.sum()} of islands in the background that it keeps left aside" if adrift.any() else ""
+        yield equal_row(f"{name}: cleaned semantic mask", clean.labels, given.labels, adrift, note)
+        done = second_phase(given, truth, oracle)
         spine, vertebrae = (stored(theirs / f"3_seg-{kind}.nii.gz") for kind in ("spine", "vert"))
-        lost = (clean.labels == Structure.ENDPLATE) & (spine == 0)
+        lost = (given.labels == Structure.ENDPLATE) & (spine == 0)
         renamed = (done.instance.labels == 201) & (vertebrae == 226)
         note = f"; {lost.sum()} endplate voxels that it loses, {renamed.sum()} that it calls the sacrum's left aside"
         aside = lost | renamed
-        yield equal_row(f"{name}: final semantic mask", done.semantic.labels, spine, aside, note)
-        yield equal_row(f"{name}: final instance mask", done.instance.labels, vertebrae, aside)
+        near_cut = fused_bodies(given) & ~aside
+        differing = near_cut & ((done.semantic.labels != spine) | (done.instance.labels != vertebrae))
+        note += f", and {differing.sum()} of bodies that the mask fuses, which are cut elsewhere" if differing.any() else ""
+        yield equal_row(f"{name}: final semantic mask", done.semantic.labels, spine, aside | near_cut, note)
+        yield equal_row(f"{name}: final instance mask", done.instance.labels, vertebrae, aside | near_cut)
+
+
+def islands(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Voxels of components in their mask of which ours has nothing."""
+    parts = connected((theirs > 0).astype(np.uint8), CORNERS)
+    gone = np.bincount(parts.numbers[ours > 0], minlength=parts.count + 1) == 0
+    gone[0] = False
+    found: np.ndarray = gone[parts.numbers]
+    return found
+
+
+def fused_bodies(mask: LabelMap) -> np.ndarray:
+    """Voxels of bodies that the mask joins, and of the plates on them: where to cut them, it does not say."""
+    apart, _ = find_corpora(mask.labels, mask.geometry.spacing_mm)
+    found = np.zeros(mask.geometry.shape, np.bool_)
+    for body in find_corpora(mask.labels, mask.geometry.spacing_mm, split_merged=False)[0]:
+        low, high = np.asarray(body.box.start), np.asarray(body.box.stop)
+        if sum(bool(((low <= part.centre_vox) & (part.centre_vox < high)).all()) for part in apart) > 1:
+            found[body.box.grown((1, 1, 1)).slices] = True
+    return found & lookup((*BODY, *ENDPLATES))[mask.labels]
 
 
 def second_phase(clean: LabelMap, truth: LabelMap, oracle: Callable[..., Any]) -> Any:

@@ -1,10 +1,13 @@
 """Each known defect of the published tool, with a test that ours does it right.
 
-The numbers are those of the list of its defects; ``docs/compatibility.md`` tells users of them.
+The numbers are those of the list of its defects; ``docs/compatibility.md`` tells users of them. Those that show in whole runs
+are tested where those are, see :data:`ELSEWHERE`.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,9 +18,12 @@ from TPTBox import NII
 
 import spineps
 from spineps import api
+from spineps.compat.configs import Switches
 from spineps.compat.dataset import _jobs, _scans
 from spineps.compat.find import ByDefault, get_semantic_model
 from spineps.compat.grids import read_on
+from spineps.compat.models import InferenceConfig, SegmentationModel
+from spineps.compat.settings import config_of, runs_whole
 from spineps.config import Labeling, LabelingConfig, PipelineConfig
 from spineps.geometry import Geometry, resample
 from spineps.io.atomic import write_nifti
@@ -28,6 +34,35 @@ from spineps.volume import LabelMap
 from tests.spines import Oracle, Spine, make_spine
 
 ORIENTATIONS = ("PIR", "LAS", "RPI", "LPS", "ASL")
+ELSEWHERE = {
+    "5 the mask of the network on its own grid ended in an error": (
+        "e2e/test_published_commands.py",
+        "both_generations_write_the_same",
+    ),
+    "9 probabilities were not written": (
+        "e2e/test_published_commands.py",
+        "probabilities_and_uncertainty_belong_to_the_mask",
+    ),
+    "12 a download that failed went unsaid": ("faults/test_downloads.py", "69_what_goes_wrong_leaves_the_old_model"),
+    "13 nobody checked what was downloaded": ("faults/test_downloads.py", "fetch_pins_the_hash_and_checks_it_ever_after"),
+    "15 a cutout's centre was moved until it hit something": (
+        "unit/test_cutouts.py",
+        "the_centre_of_a_hollow_body_is_moved_onto_it",
+    ),
+    "16 it waited for memory, for up to 40 minutes": ("faults/test_machine.py", "row_78_lack_of_memory_is_named"),
+    "the head for a thirteenth thoracic vertebra was never read": (
+        "unit/test_labeling_published.py",
+        "the_head_for_a_thirteenth_thoracic_vertebra_is_heard",
+    ),
+    "an instance network with one channel saw nothing": ("unit/test_published_inference.py", "logits_of_the_instance_networks"),
+}
+"""Module and test."""
+
+
+@pytest.mark.parametrize("defect", ELSEWHERE)
+def test_it_is_tested_where_it_shows(defect: str) -> None:
+    module, name = ELSEWHERE[defect]
+    assert re.search(rf"^def test_{name}\(", (Path(__file__).parents[1] / module).read_text("utf-8"), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +152,16 @@ def test_8_both_generations_of_options_are_taken() -> None:
     newer = "sample --input a.nii.gz --model-semantic t2w --model-instance instance --derivative-name d --no-crop --no-n4 "
     found = [build_parser().parse_args(text.split()) for text in (older, newer + "--save-debug --cpu")]
     assert vars(found[0]) == vars(found[1])
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Switches) if isinstance(f.default, bool)])
+def test_no_switch_is_dead(name: str) -> None:
+    """Several did nothing; the one that is left could only choose a worse way to the same result."""
+    model = SegmentationModel(None, InferenceConfig("any", (spineps.Modality.T2w,), n4=True))
+    asked = Switches()
+    other = replace(asked, **{name: not getattr(asked, name)})
+    settings = [(config_of(given, model, force=False), runs_whole(given)) for given in (asked, other)]
+    assert (settings[0] != settings[1]) is (name != "assign_missing_cc_fast")
 
 
 def test_10_no_endplate_voxel_is_lost(spine: Spine) -> None:
