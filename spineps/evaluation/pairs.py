@@ -18,6 +18,7 @@ from spineps.errors import ErrorCode, InputError, UsageError
 
 _MASKS: Final = (".nii.gz", ".nii", ".png")
 _CENTROIDS: Final = "_ctd.json"
+_VERSE_FORM: Final = "seg-vb_"
 _KINDS: Final = (
     (re.compile(r"seg-(spine|subreg|semantic)\w*", re.IGNORECASE), "semantic"),
     (re.compile(r"seg-(vert|vertebra|vertebrae|instance)\w*", re.IGNORECASE), "instance"),
@@ -188,10 +189,19 @@ def _collect(paths: Iterable[Path], key_of: Callable[[Path], str]) -> dict[str, 
     for path in paths:
         key, kind = key_of(path), _kind(path)
         files = found.get(key, MaskFiles())
-        if getattr(files, kind) is not None:
+        if files.centroids is not None and kind == "centroids" and _in_verse_form(path) != _in_verse_form(files.centroids):
+            taken = path if _in_verse_form(path) else files.centroids
+        elif getattr(files, kind) is None:
+            taken = path
+        else:
             return None
-        found[key] = replace(files, **{kind: path})
+        found[key] = replace(files, **{kind: taken})
     return found
+
+
+def _in_verse_form(path: Path) -> bool:
+    """Tell the body centroids of a result of ours from its other points, which it keeps beside them."""
+    return _VERSE_FORM in path.name.lower()
 
 
 def _is_mask(path: Path) -> bool:

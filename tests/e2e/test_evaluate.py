@@ -38,6 +38,12 @@ def cohort(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_folder_that_sample_wrote(sample_run, phantom, tmp_path, capsys):
+    command = ("evaluate", phantom.scan.parent, sample_run.folder, "-o", tmp_path, "--workers", 1)
+    assert spineps(*command) == ExitCode.OK
+    assert "Vertebra" in capsys.readouterr().out
+
+
 def test_two_methods_and_all_files(cohort, capsys):
     out = cohort / "out"
     command = (

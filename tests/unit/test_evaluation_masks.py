@@ -49,6 +49,18 @@ def test_kinds_are_told_by_the_names(tmp_path):
     assert all((found["1"].semantic, found["1"].instance, found["1"].centroids, found["2"].mask))
 
 
+def test_a_result_folder_of_ours_is_a_side(tmp_path):
+    mine = "sub-1_mod-T2w_seg-"
+    touch(tmp_path, *(mine + end for end in ("spine_msk.nii.gz", "vert_msk.nii.gz", "spine_ctd.json", "vb_ctd.json")))
+    touch(tmp_path, "sub-1_mod-T2w_seg-spine_poi.json", "sub-1_mod-T2w_seg-spine_snp.png", "sub-1_mod-T2w_run.json")
+    (files,) = find_masks(tmp_path).values()
+    assert [path.name for path in files.existing()] == [
+        f"{mine}spine_msk.nii.gz",
+        f"{mine}vert_msk.nii.gz",
+        f"{mine}vb_ctd.json",
+    ]
+
+
 def test_two_scans_of_a_subject_stay_apart(tmp_path):
     touch(tmp_path, "sub-1_mod-T1w_seg-spine_msk.nii.gz", "sub-1_mod-T2w_seg-spine_msk.nii.gz")
     assert list(find_masks(tmp_path)) == ["1_mod-T1w", "1_mod-T2w"]
