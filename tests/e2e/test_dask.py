@@ -147,7 +147,8 @@ def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Pa
     for name, script in (
         (
             "sbatch",
-            f'cp "$1" {jobs}/$$.sh\nsetsid sh "$1" >{jobs}/$$.log 2>&1 &\necho $! >>{jobs}/pids\necho "Submitted batch job $!"',
+            f'cp "$1" {jobs}/$$.sh\nsetsid sh {jobs}/$$.sh >{jobs}/$$.log 2>&1 &\n'  # the script itself is removed at once
+            f'echo $! >>{jobs}/pids\necho "Submitted batch job $!"',
         ),
         ("scancel", 'for job in "$@"; do kill -9 -- "-$job"; done'),
     ):
