@@ -21,6 +21,7 @@ from spineps.cli import (
     convert_spider,
     crash,
     dataset,
+    engines,
     evaluate,
     folds,
     group,
@@ -37,7 +38,7 @@ from spineps.cli.parser import Parser
 from spineps.errors import ExitCode, SpinepsError
 
 _COMMANDS = (
-    *(sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, phantom, train, combine),
+    *(sample, dataset, bids, page, group, instance, relabel, check, evaluate, folds, models, engines, phantom, train, combine),
     *(convert_spider, version),
 )
 

@@ -70,7 +70,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         default=EngineName.AUTO.value,
         help="what runs the networks; auto follows from the machine ('spineps engines' says how)",
     )
-    group.add_argument("--threads", type=_count, default=0, metavar="N", help="threads (default: all cores)")
+    group.add_argument("--threads", type=count, default=0, metavar="N", help="threads (default: all cores)")
 
 
 def add_labeling(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +143,8 @@ def existing_or_with_suffix(path: Path) -> Path:
     return next((candidate for candidate in candidates if path.name and candidate.exists()), path)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number of at least 0."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"expected 0 or more, found {number}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spineps.cli import main
 from spineps.config import ComputeConfig, Device, EngineName, Precision
 from spineps.errors import ErrorCode, ModelError, UsageError
 from spineps.geometry import Box, extract
@@ -113,6 +114,20 @@ def agreement(found: np.ndarray, truth: np.ndarray) -> float:
     labelled = (found > 0) | (truth > 0)
     assert labelled.sum() > 500, "a test without labels shows nothing"
     return float((found == truth)[labelled].mean())
+
+
+def test_the_command_names_the_default_and_measures_what_is_here(capsys):
+    assert main(["engines"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    default = choose_engine(ComputeConfig()).name
+    assert [line for line in lines if "taken by default" in line] == [f"{default:20} taken by default"]
+    assert main(["engines", "--probe", "--threads", "1", "--model", str(MODELS / "semantic")]) == 0
+    *measured, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in measured] == [line.split()[0] for line in lines]
+    seconds = {line.split()[0]: float(line.split(", ")[1].split()[0]) for line in measured if "s a tile" in line}
+    assert {"torch-cpu-fp32", "torch-cpu-bf16"} <= seconds.keys()
+    fastest = last.split(": ")[1].split(";")[0]
+    assert seconds[fastest] == min(seconds.values())
 
 
 @needs_openvino
