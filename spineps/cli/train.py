@@ -33,6 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--warm-start", type=Path, metavar="MODEL", help="model folder to take the first weights from")
     parser.add_argument("--pool", type=Path, help="folder of phantoms, shared between trainings (default: OUT/pool)")
     parser.add_argument("--half-share", type=float, default=0.0, help="first share of the time at half resolution (0 to 1)")
+    parser.add_argument(
+        "--on-predictions",
+        type=Path,
+        metavar="MODEL",
+        help="instance: show every second phantom as this semantic model labels it ('bundled': the bundled one)",
+    )
     parser.add_argument("--rate", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and phantoms (default 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes that make phantoms and samples (default 1)")
@@ -67,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from spineps.cli.console import say
     from spineps.training.loop import TrainConfig, train
     from spineps.zoo.card import Kind
+    from spineps.zoo.store import bundled_folder
 
     if args.recipe is not None:
         from spineps.cli.train_paper import run_paper
@@ -74,6 +81,12 @@ def run(args: argparse.Namespace) -> int:
         return run_paper(args, shlex.join(["spineps", *_plain(sys.argv[1:])]))
     if args.hours is None:
         raise UsageError(ErrorCode.USAGE, "How long to train is not said.", remedy="Give --hours, for example --hours 4.")
+    if args.on_predictions and (args.kind != "instance" or args.data is not None):
+        raise UsageError(
+            ErrorCode.USAGE,
+            "Predictions on phantoms train the instance network, and no scans of one's own.",
+            remedy="Give --on-predictions to 'spineps train instance' without --data.",
+        )
     source, warm_start = (None, args.warm_start) if args.data is None else _own(args)
     config = TrainConfig(
         kind=Kind(args.kind),
@@ -89,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         command=shlex.join(["spineps", *_plain(sys.argv[1:])]),
         compute=ComputeConfig(Device(args.device), Precision(args.precision), args.threads),
         source=source,
+        on_predictions=bundled_folder(Kind.SEMANTIC) if str(args.on_predictions) == "bundled" else args.on_predictions,
     )
     card = train(config, say)
     say(f"{args.out / 'model'}: {card.name}, weights {card.weights_sha256[:12]}")

@@ -46,7 +46,7 @@ def draw_instance_sample(
     rng : numpy Generator
         Source of all randomness.
     corrupt : bool
-        Put errors of a semantic network into the labels.
+        Put errors of a semantic network into the labels, unless they are those of one.
     size : tuple of 3 int
         Voxels (P, I, R) of the cutout.
 
@@ -80,7 +80,7 @@ def draw_instance_sample(
         labels, target = vertically_cropped(labels, target, rng)
     if rng.random() < _LABEL_DROP:
         labels, target = label_dropped(labels, target, rng)
-    return (corrupted(labels, rng) if corrupt else labels), target
+    return (corrupted(labels, rng) if corrupt and not volume.predicted else labels), target
 
 
 def instance_target(

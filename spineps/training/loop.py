@@ -21,11 +21,11 @@ from spineps.inference.machine import choose_engine, thread_count
 from spineps.io import atomic
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
 from spineps.training.source import SampleStream, Source
-from spineps.training.stream import fill_pool, load_volume
-from spineps.training.tasks import TASKS, Sample, Task
+from spineps.training.stream import load_volume
+from spineps.training.tasks import TASKS, InstanceTask, Sample, Task
 from spineps.zoo.card import Kind, ModelCard
 from spineps.zoo.export import export_model
-from spineps.zoo.store import load_model, read_card
+from spineps.zoo.store import load_model, open_model, read_card
 
 VALIDATION_SEED: Final = 50_000
 """First seed of the held-out phantoms; training seeds begin far above."""
@@ -61,6 +61,8 @@ class TrainConfig:
         First share of the time spent at half the in-plane resolution (semantic network only).
     source : Source or None
         Where samples come from; phantoms by default.
+    on_predictions : Path or None
+        Semantic model whose output on phantoms an instance network learns from (:mod:`spineps.training.predictions`).
     """
 
     kind: Kind
@@ -78,6 +80,7 @@ class TrainConfig:
     save_seconds: float = 240.0
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     source: Source | None = None
+    on_predictions: Path | None = None
 
 
 def train(config: TrainConfig, report: Report) -> ModelCard:
@@ -115,7 +118,7 @@ class PhantomSource(Source):
 
     def __init__(self, config: TrainConfig) -> None:
         self._config = config
-        self.task = TASKS[config.kind]()
+        self.task = InstanceTask(config.on_predictions) if config.on_predictions else TASKS[config.kind]()
 
     def stream(self, state: dict[str, Any] | None) -> SampleStream:
         """Start the worker processes."""
@@ -124,14 +127,16 @@ class PhantomSource(Source):
 
     def validation(self) -> list[Sample]:
         """Samples of phantoms of held-out seeds."""
-        paths = fill_pool(self._config.out / "validation", VALIDATION_SEED, VALIDATION_VOLUMES)
+        paths = self.task.phantoms(self._config.out / "validation", VALIDATION_SEED, VALIDATION_VOLUMES)
         rng = np.random.default_rng(VALIDATION_SEED)
         volumes = [load_volume(path) for path in paths]
         return [self.task.draw(volume, rng) for volume in volumes for _ in range(VALIDATION_SAMPLES)]
 
     def origin(self, seeds: Sequence[int]) -> dict[str, Any]:
         """For the card."""
+        seen = self._config.on_predictions
         return {
+            **({"predictions_of": open_model(seen).card.weights_sha256} if seen else {}),
             "data": "digital phantoms made by spineps.phantom; no patient image",
             "phantom_seeds": list(seeds),
             "validation_seeds": [VALIDATION_SEED, VALIDATION_SEED + VALIDATION_VOLUMES - 1],

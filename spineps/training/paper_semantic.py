@@ -162,6 +162,8 @@ def _export(result: Path, config: PaperSemantic, prepared: Path, training: dict[
     shutil.rmtree(model, ignore_errors=True)
     convert(result, model)
     card = ModelCard.model_validate_json((model / CARD).read_text(encoding="utf-8"))
-    card = card.model_copy(update={"training": training | {"folds": config.folds, "epochs": config.epochs}})
+    prepared_as = card.elsewhere.model_copy(update={"n4": config.n4}) if card.elsewhere else None
+    facts = training | {"folds": config.folds, "epochs": config.epochs}
+    card = card.model_copy(update={"training": facts, "elsewhere": prepared_as})
     atomic.write_text(model / CARD, card.model_dump_json(indent=2) + "\n")
     return model

@@ -7,7 +7,7 @@ needs; the system's file cache is the one copy that all processes share.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -57,6 +57,8 @@ class Volume:
         Centre of the body of each whole vertebra, by instance id.
     order : tuple of int
         Instance ids of all vertebrae from top to bottom (T13 is 28 and stands below 19).
+    predicted : bool
+        The semantic labels are those of a network, not the truth.
     """
 
     tissue: NDArray[np.uint8]
@@ -66,12 +68,17 @@ class Volume:
     seed: int
     centres_vox: Mapping[int, tuple[float, float, float]]
     order: tuple[int, ...]
+    predicted: bool = False
 
     @property
     def shape(self) -> Shape:
         """Voxels along (P, I, R)."""
         p, i, r = self.tissue.shape
         return p, i, r
+
+
+Build = Callable[[int], Volume]
+"""Seed to phantom."""
 
 
 def draw_spec(rng: np.random.Generator, spacing_mm: Spacing = SEMANTIC_SPACING_MM) -> AnatomySpec:
@@ -98,12 +105,13 @@ def volume_of(anatomy: Anatomy, *, seed: int) -> Volume:
 
 def save_volume(pool: Path, volume: Volume) -> Path:
     """Write a volume into a pool under the name that follows from its seed; returns the file."""
-    path = pool / _NAME.format(seed=volume.seed)
+    path = volume_path(pool, volume.seed)
     facts = {
         "seed": volume.seed,
         "spacing_mm": volume.spacing_mm,
         "centres_vox": {str(k): v for k, v in volume.centres_vox.items()},
         "order": volume.order,
+        "predicted": volume.predicted,
     }
     arrays = {name: np.ascontiguousarray(getattr(volume, name)) for name in _ARRAYS}
     pool.mkdir(parents=True, exist_ok=True)
@@ -141,10 +149,11 @@ def load_volume(path: Path) -> Volume:
         facts["seed"],
         MappingProxyType(centres),
         tuple(facts["order"]),
+        bool(facts.get("predicted", False)),
     )
 
 
-def fill_pool(pool: Path, first_seed: int, count: int) -> list[Path]:
+def fill_pool(pool: Path, first_seed: int, count: int, build: Build = build_volume) -> list[Path]:
     """Build the phantoms of ``count`` seeds from ``first_seed`` on, except those that the pool already holds.
 
     Returns
@@ -154,9 +163,14 @@ def fill_pool(pool: Path, first_seed: int, count: int) -> list[Path]:
     """
     paths = []
     for seed in range(first_seed, first_seed + count):
-        path = pool / _NAME.format(seed=seed)
-        paths.append(path if path.is_file() else save_volume(pool, build_volume(seed)))
+        path = volume_path(pool, seed)
+        paths.append(path if path.is_file() else save_volume(pool, build(seed)))
     return paths
+
+
+def volume_path(pool: Path, seed: int) -> Path:
+    """Where the volume of a seed lies in a pool."""
+    return pool / _NAME.format(seed=seed)
 
 
 def pool_files(pool: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from spineps.training.pool import (
     FIRST_TRAINING_SEED,
     HELD_OUT_SEEDS,
     SEMANTIC_SPACING_MM,
+    Build,
     Volume,
     build_volume,
     fill_pool,
@@ -117,7 +118,7 @@ class StreamConfig:
     queue_size: int = 16
     reuse: int = 150
     first_volume: int = 0
-    build: Callable[[int], Volume] = build_volume
+    build: Build = build_volume
 
 
 def semantic_stream(
@@ -127,9 +128,11 @@ def semantic_stream(
     return Stream(StreamConfig(pool_dir, seed, workers), partial(draw_semantic_sample, patch_size=patch_size), state=state)
 
 
-def instance_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
+def instance_stream(
+    pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None, build: Build = build_volume
+) -> Stream:
     """Stream of label cutouts and their vertebrae; see :func:`draw_instance_sample`."""
-    return Stream(StreamConfig(pool_dir, seed, workers), draw_instance_sample, state=state)
+    return Stream(StreamConfig(pool_dir, seed, workers, build=build), draw_instance_sample, state=state)
 
 
 def labeling_stream(pool_dir: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:

@@ -20,6 +20,8 @@ from spineps.networks.classes import INSTANCE_CHANNELS, LEVEL_CHANNELS, SEMANTIC
 from spineps.networks.levels import LevelNet
 from spineps.networks.unet import InstanceUNet, SemanticUNet
 from spineps.training.losses import cross_entropy_and_dice, dice_counts
+from spineps.training.pool import fill_pool
+from spineps.training.predictions import predictions_build, predictions_pool
 from spineps.training.stream import (
     INSTANCE_CUTOUT,
     INSTANCE_SHIFT_MM,
@@ -64,6 +66,10 @@ class Task(ABC):
     @abstractmethod
     def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
         """Open the stream of training samples."""
+
+    def phantoms(self, pool: Path, first_seed: int, count: int) -> list[Path]:
+        """Phantoms of the seeds, made where the pool does not hold them."""
+        return fill_pool(pool, first_seed, count)
 
     @abstractmethod
     def draw(self, volume: Volume, rng: np.random.Generator) -> Sample:
@@ -142,7 +148,13 @@ class SemanticTask(Task):
 
 
 class InstanceTask(Task):
-    """Three vertebrae from corrupted label cutouts."""
+    """Three vertebrae from label cutouts with errors.
+
+    Parameters
+    ----------
+    predictions_of : Path or None
+        Semantic model whose output on phantoms every second phantom shows; see :mod:`spineps.training.predictions`.
+    """
 
     kind = Kind.INSTANCE
     spacing_mm = INSTANCE_SPACING_MM
@@ -150,13 +162,27 @@ class InstanceTask(Task):
     shift_mm = INSTANCE_SHIFT_MM
     learning_rate = 1e-3
 
+    def __init__(self, predictions_of: Path | None = None) -> None:
+        self.predictions_of = predictions_of
+
     def network(self) -> InstanceUNet:
         """Make the network with fresh weights."""
         return InstanceUNet(INSTANCE_CHANNELS)
 
     def stream(self, pool: Path, *, seed: int, workers: int, state: dict[str, Any] | None = None) -> Stream:
-        """Open the stream of corrupted cutouts."""
-        return instance_stream(pool, seed=seed, workers=workers, state=state)
+        """Open the stream of cutouts."""
+        if self.predictions_of is None:
+            return instance_stream(pool, seed=seed, workers=workers, state=state)
+        build = predictions_build(pool, self.predictions_of)
+        folder = predictions_pool(pool, self.predictions_of)
+        return instance_stream(folder, seed=seed, workers=workers, state=state, build=build)
+
+    def phantoms(self, pool: Path, first_seed: int, count: int) -> list[Path]:
+        """Phantoms of the seeds, made where the pool does not hold them."""
+        if self.predictions_of is None:
+            return super().phantoms(pool, first_seed, count)
+        build = predictions_build(pool, self.predictions_of)
+        return fill_pool(predictions_pool(pool, self.predictions_of), first_seed, count, build)
 
     def draw(self, volume: Volume, rng: np.random.Generator) -> Sample:
         """Draw a corrupted cutout."""
