@@ -195,7 +195,7 @@ def test_commands_in_the_documents_exist(repository: Path) -> None:
     assert commands
     for page in documents(repository):
         text = "".join(re.findall(r"```\n.*?```", page.read_text(encoding="utf-8"), re.DOTALL))
-        for name, rest in re.findall(r"^spineps ([a-z]+)(.*)$", text, re.MULTILINE):
+        for name, rest in re.findall(r"^spineps ([a-z][a-z-]*)(.*)$", text, re.MULTILINE):
             assert name in commands, f"{page.name}: spineps {name}"
             known = options_of(commands[name])
             assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest.split("#")[0])) <= known, f"{page.name}: spineps {name}{rest}"
