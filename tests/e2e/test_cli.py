@@ -80,7 +80,7 @@ def test_masks_lie_on_the_grid_of_the_scan_and_agree(phantom, sample_run) -> Non
 def test_record_of_a_sample_run(sample_run) -> None:
     content = record(sample_run.folder)
     assert content["status"] == "DONE"
-    assert {"semantic", "instance"} == content["models"].keys()
+    assert content["models"].keys() >= {"semantic", "instance"}
     labels = [vertebra["label"] for vertebra in content["vertebrae"]]
     assert labels == found(voxels(sample_run.folder / NAMES["instance mask"]))
     assert content["timing"].keys() >= {"semantic", "instance", "postprocess"}
@@ -117,7 +117,7 @@ def test_instance_alone_from_the_true_mask(phantom, tmp_path: Path, capsys) -> N
             continue  # of a vertebra at the edge little is to be seen
         best = np.bincount(mask[own]).argmax()
         assert 2 * (own & (mask == best)).sum() / (own.sum() + (mask == best).sum()) > 0.8, label
-    assert record(tmp_path)["models"].keys() == {"instance"}
+    assert "semantic" not in record(tmp_path)["models"]
 
 
 def test_instance_writes_beside_the_mask_and_shows_the_image(phantom, sample_run) -> None:
