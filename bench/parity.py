@@ -258,6 +258,54 @@ def oracle_rows(at: Setting) -> Iterator[Row]:
         yield equal_row(f"{name}: final instance mask", done.instance.labels, vertebrae, aside | near_cut)
 
 
+def whole_rows(at: Setting) -> Iterator[Row]:
+    """``segment_image`` of both, from a scan and its semantic mask to the files, with the perfect network."""
+    semantic, instance = at.model("sem_resenc"), at.model("inst_new")
+    if at.published is None or semantic is None or instance is None:
+        return
+    sys.path.insert(0, str(at.peer))
+    from oracle_core import oracle
+    from TPTBox import BIDS_FILE
+
+    from spineps import segment_image
+    from spineps.compat.models import SegmentationModel
+
+    class PerfectModel(SegmentationModel):
+        def engine(self, *, amp: bool = False) -> Perfect:  # noqa: ARG002
+            return Perfect(known, oracle, boxes)
+
+        def described(self) -> dict[str, str]:
+            return {}
+
+    theirs, ours = (data_set(at, at.work / name) for name in ("theirs", "ours"))
+    said = at.ask("whole", theirs, instance, "--semantic", str(semantic), "--peer", str(at.peer))
+    known, boxes = cutouts_of(
+        *(stored_map(at.peer / "data" / f"sub-ph6_seg-{kind}_msk.nii.gz") for kind in ("sem", "gt")), oracle
+    )
+    scan = BIDS_FILE(next(ours.glob("rawdata/*.nii.gz")), ours)
+    paths, code = segment_image(scan, SegmentationModel(semantic), PerfectModel(instance))
+    spine, vertebrae = (stored(paths[f"out_{name}"]) for name in ("spine", "vert"))
+    missing = [name for name in said["files"] if not (ours / str(name)).exists()]
+    yield Row("segment_image: files", "of its files that ours lacks", str(missing or 0), code == "OK" and not missing)
+    aside = (said["spine"] == 0) & lookup(ENDPLATES)[spine] | (vertebrae == 201) & (said["vert"] == 226)
+    note = f"; {aside.sum()} endplate voxels that it loses or calls the sacrum's left aside"
+    yield equal_row("segment_image: semantic mask", spine, said["spine"], aside, note)
+    yield equal_row("segment_image: instance mask", vertebrae, said["vert"], aside)
+
+
+def data_set(at: Setting, root: Path) -> Path:
+    """One scan, its semantic mask where the published tool keeps it, and the truth."""
+    raw = root / "derivatives_seg" / "output_raw_T2w"
+    for source, target in (
+        ("T2w", root / "rawdata" / "sub-ph6_T2w.nii.gz"),
+        ("seg-sem_msk", raw / "sub-ph6_mod-T2w_seg-spine-raw_msk.nii.gz"),
+        ("seg-gt_msk", root / "truth.nii.gz"),
+    ):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((at.peer / "data" / f"sub-ph6_{source}.nii.gz").read_bytes())
+    return root
+
+
 def islands(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Voxels of components in their mask of which ours has nothing."""
     parts = connected((theirs > 0).astype(np.uint8), CORNERS)
@@ -280,12 +328,17 @@ def fused_bodies(mask: LabelMap) -> np.ndarray:
 
 def second_phase(clean: LabelMap, truth: LabelMap, oracle: Callable[..., Any]) -> Any:
     """Instances and post-processing with the perfect network."""
+    known, boxes = cutouts_of(clean, truth, oracle)
+    raw = find_instances(clean, Perfect(known, oracle, boxes))
+    return postprocess(clean, raw.labels, raw.agreement, instance_spacing_mm=SPACING)
+
+
+def cutouts_of(clean: LabelMap, truth: LabelMap, oracle: Callable[..., Any]) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """The truth on the network's grid, and where the cutouts lie."""
     grid = instance_grid(clean.geometry, SPACING)
     known = resample(truth.labels.astype(np.uint8), truth.geometry, grid, order=0)
     corpora, _ = find_corpora(resample(clean.labels, clean.geometry, grid, order=0), grid.spacing_mm)
-    boxes = tuple(cutout_box(corpus, Perfect(known, oracle)) for corpus in corpora)
-    raw = find_instances(clean, Perfect(known, oracle, boxes))
-    return postprocess(clean, raw.labels, raw.agreement, instance_spacing_mm=SPACING)
+    return known, tuple(cutout_box(corpus, Perfect(known, oracle)) for corpus in corpora)
 
 
 def run_corrupted(at: Setting) -> Path:
@@ -327,6 +380,7 @@ PARTS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "semantic": semantic_rows,
     "logits": logits_rows,
     "oracle": oracle_rows,
+    "whole": whole_rows,
 }
 
 

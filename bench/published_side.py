@@ -3,11 +3,14 @@
 usage: PYTHON published_side.py semantic IMAGE MODEL OUT.npz [--n4]
        PYTHON published_side.py instance MASK MODEL OUT.npz
        PYTHON published_side.py labeling IMAGE MODEL OUT.npz
+       PYTHON published_side.py whole DATASET MODEL OUT.npz --semantic MODEL --peer DIR
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,6 +62,36 @@ def labeling(args: argparse.Namespace) -> dict[str, np.ndarray]:
     return dict(soft)
 
 
+def whole(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Masks and centres of one scan of a data set whose semantic mask is there; the instance network is perfect."""
+    from TPTBox import BIDS_FILE, NII
+
+    from spineps import segment_image
+    from spineps.get_models import get_actual_model
+    from spineps.seg_enums import OutputType
+
+    sys.path.insert(0, args.peer)
+    from oracle_core import oracle
+
+    root = Path(args.source)
+    known = NII.load(root / "truth.nii.gz", True).reorient()
+    voxels, to_voxel = known.get_seg_array(), np.linalg.inv(known.affine)
+
+    def perfect(cutouts: list[NII], **_: object) -> list[dict[object, NII]]:
+        starts = [np.rint((to_voxel @ np.append(cutout.affine[:3, 3], 1))[:3]).astype(int) for cutout in cutouts]
+        found = [oracle(start, cutout.get_seg_array(), voxels) for start, cutout in zip(starts, cutouts, strict=True)]
+        return [{OutputType.seg: cutout.set_array(labels)} for cutout, labels in zip(cutouts, found, strict=True)]
+
+    model = get_actual_model(args.model, use_cpu=True)
+    model.segment_scan_batch, model.predictor = perfect, object()
+    scan = BIDS_FILE(next(root.glob("rawdata/*.nii.gz")), root)
+    paths, code = segment_image(scan, get_actual_model(args.semantic, use_cpu=True), model, auto_crop_to_spine=False)
+    if code.name != "OK":
+        raise SystemExit(f"the published package ended with {code}")
+    masks = {name: NII.load(paths[f"out_{name}"], True).reorient().get_seg_array() for name in ("spine", "vert")}
+    return {**masks, "files": np.array(sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*")))}
+
+
 def load(folder: str) -> object:
     """A model of the published package on one thread."""
     from spineps.get_models import get_actual_model
@@ -70,14 +103,16 @@ def load(folder: str) -> object:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["semantic", "instance", "labeling"])
+    parser.add_argument("what", choices=["semantic", "instance", "labeling", "whole"])
     parser.add_argument("source")
     parser.add_argument("model")
     parser.add_argument("out")
     parser.add_argument("--n4", action="store_true")
+    parser.add_argument("--semantic")
+    parser.add_argument("--peer")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = {"semantic": semantic, "instance": instance, "labeling": labeling}[args.what](args)
+    found = {"semantic": semantic, "instance": instance, "labeling": labeling, "whole": whole}[args.what](args)
     np.savez_compressed(args.out, **found)
 
 
