@@ -9,7 +9,7 @@ from typing import Final
 
 from spineps.errors import ExitCode
 
-_SUFFIXES: Final = {"t2w": "T2w", "t1w": "T1w", "stir": "STIR", "water": "water", "random": "MR"}
+_SUFFIXES: Final = {"t2w": "T2w", "t1w": "T1w", "stir": "STIR", "water": "water", "fat": "fat", "random": "MR"}
 """Contrast to the suffix of the image's file name (BIDS where it has one for the contrast)."""
 
 
@@ -34,6 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="voxel spacing in mm along these directions (default: random)",
     )
     parser.add_argument("--orientation", default="PIR", metavar="AXES", help="directions of the array axes (default PIR)")
+    parser.add_argument("--implant", action="store_true", help="screws and rods in some vertebrae")
     parser.add_argument("--healthy", action="store_true", help="no fractures, degenerated discs or other irregularities")
     parser.set_defaults(run=run)
 
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         spacing_mm=tuple(args.spacing) if args.spacing else None,
         orientation=parse_orientation(args.orientation),
         pathology=0.0 if args.healthy else 1.0,
+        implant=args.implant or None,
     )
     prefix = f"phantom-{args.seed}"
     image = f"{prefix}_{_SUFFIXES[args.contrast]}.nii.gz"

@@ -25,6 +25,8 @@ from spineps.phantom.context import paint_context
 from spineps.phantom.curve import RUN_OUT_MM, STEP_MM, Centreline, Stack, draw_centreline, stack_up
 from spineps.phantom.disease import Disease, draw_disease, shrink_discs
 from spineps.phantom.fields import factor
+from spineps.phantom.implant import SHARE as IMPLANT_SHARE
+from spineps.phantom.implant import draw_implant, paint_implant
 from spineps.phantom.joints import Joint, draw_joint
 from spineps.phantom.morphometry import (
     C2,
@@ -79,6 +81,8 @@ class AnatomySpec:
         Numbering variant.
     pathology : float
         Factor on the probability of every irregularity, 0 for a healthy spine.
+    implant : bool or None
+        Whether there are screws and rods.
     """
 
     shape: Shape = (160, 256, 40)
@@ -88,6 +92,7 @@ class AnatomySpec:
     last: int | None = None
     variant: Variant | None = None
     pathology: float = 1.0
+    implant: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +129,7 @@ class _Person:
     stack: Stack
     line: Centreline
     disease: Disease
+    implanted: tuple[int, ...]
 
 
 def build_anatomy(rng: np.random.Generator, spec: AnatomySpec) -> Anatomy:
@@ -197,7 +203,9 @@ def _draw_person(rng: np.random.Generator, spec: AnatomySpec) -> _Person:
     disease = draw_disease(rng, sizes, np.array([level.position for level in levels]), spec.pathology)
     sizes = replace(sizes, disc=sizes.disc * shrink_discs(disease, rng))
     stack = stack_up(levels, sizes, scale * factor(rng, 0.08))
-    return _Person(scale, variant, stack, draw_centreline(rng, stack), disease)
+    share = IMPLANT_SHARE * spec.pathology if spec.implant is None else float(spec.implant)
+    implanted = draw_implant(rng.spawn(1)[0], stack.positions, share)  # a stream of its own: no other voxel depends on it
+    return _Person(scale, variant, stack, draw_centreline(rng, stack), disease, implanted)
 
 
 def _place(rng: np.random.Generator, spec: AnatomySpec, person: _Person) -> tuple[Geometry, Pose]:
@@ -301,6 +309,8 @@ def _paint(rng: np.random.Generator, canvas: Canvas, person: _Person, drift: NDA
     paint_canal(rng, canvas, disease, scale, drift)
     paint_roots(rng, canvas)
     paint_vertebral_arteries(rng, canvas)
+    if person.implanted:
+        paint_implant(rng, canvas, [(all_sizes[index], float(stack.centre[index])) for index in person.implanted])
 
 
 def _joints(rng: np.random.Generator, stack: Stack, scale: float) -> list[Joint]:

@@ -30,6 +30,7 @@ class Contrast(str, Enum):
     T1W = "t1w"
     STIR = "stir"
     WATER = "water"
+    FAT = "fat"
     RANDOM = "random"
 
 
@@ -180,6 +181,19 @@ def _draw_water(rng: np.random.Generator) -> Matrix:
     return mean
 
 
+def _draw_fat(rng: np.random.Generator) -> Matrix:
+    """Dixon fat: fat and fatty marrow bright, and of everything else what the separation leaves."""
+    mean = _base(rng) * rng.uniform(0.01, 0.15)
+    _set_fat(mean, rng, rng.uniform(0.7, 1.2))
+    marrow = rng.uniform(0.2, 0.75)
+    _set_marrow(mean, rng, marrow)
+    mean[Tissue.MUSCLE] = rng.uniform(0.02, 0.2)
+    mean[Tissue.BASIVERTEBRAL_VEIN] = marrow * rng.uniform(0.2, 0.9)
+    mean[Tissue.LESION] = marrow * rng.uniform(0.1, 1.6)
+    mean[Tissue.SKIN] = rng.uniform(0.05, 0.4)
+    return mean
+
+
 def _draw_random(rng: np.random.Generator) -> Matrix:
     """Every tissue uniform (Billot et al. 2023, SynthSeg), but air and metal without signal."""
     mean = rng.uniform(0, 1, TISSUES)
@@ -218,6 +232,7 @@ _DRAW: Final[MappingProxyType[Contrast, Callable[[np.random.Generator], Matrix]]
         Contrast.T1W: _draw_t1w,
         Contrast.STIR: _draw_stir,
         Contrast.WATER: _draw_water,
+        Contrast.FAT: _draw_fat,
         Contrast.RANDOM: _draw_random,
     }
 )

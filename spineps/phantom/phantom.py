@@ -64,6 +64,7 @@ def make_phantom(  # noqa: PLR0913 - the public signature; all but the seed is o
     orientation: Axes = PIR,
     pathology: float = 1.0,
     variant: Variant | None = None,
+    implant: bool | None = None,
 ) -> Phantom:
     """Make a phantom. The same arguments give the same voxels, on any number of threads.
 
@@ -85,6 +86,9 @@ def make_phantom(  # noqa: PLR0913 - the public signature; all but the seed is o
     variant : Variant, optional
         Numbering variant (a 13th rib, a sixth lumbar vertebra, …). By default random, but none where ``vertebrae`` is given.
 
+    implant : bool, optional
+        Whether there are screws and rods; by default in a fiftieth of phantoms that are not healthy.
+
     Returns
     -------
     Phantom
@@ -100,7 +104,7 @@ def make_phantom(  # noqa: PLR0913 - the public signature; all but the seed is o
     spacing = _drawn_spacing(shape_rng) if spacing_mm is None else _checked_spacing(spacing_mm)
     per_voxel = _per_voxel(spacing)
     spec = _spec(shape_rng, vertebrae, (spacing[0] / per_voxel[0], spacing[1] / per_voxel[1], spacing[2] / per_voxel[2]))
-    spec = replace(spec, pathology=pathology, variant=spec.variant if variant is None else variant)
+    spec = replace(spec, pathology=pathology, variant=spec.variant if variant is None else variant, implant=implant)
     turn = _turn_to(orientation)
     with one_thread():
         anatomy = build_anatomy(anatomy_rng, spec)

@@ -20,6 +20,7 @@ GOLDEN_MEANS = {
     Contrast.T1W: (0.2883, 0.1898),
     Contrast.STIR: (0.5228, 0.1999),
     Contrast.WATER: (0.3467, 0.2065),
+    Contrast.FAT: (0.1387, 0.1937),
     Contrast.RANDOM: (0.3978, 0.2442),
 }
 
