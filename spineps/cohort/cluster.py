@@ -147,7 +147,16 @@ def batch_cluster(dask: DaskSettings) -> Iterator[JobQueueCluster]:
         if shutil.which(submit) is None:
             raise _usage(f"no command {submit} is on this machine.", "Start the run where jobs are submitted from.")
         cluster.scale(jobs=jobs)
+        with suppress(RuntimeError, ValueError):
+            cluster.sync(_all_submitted, cluster)
+        if any(job.job_id is None for job in cluster.workers.values()):
+            remedy = f"Run with --debug to see what it says, and correct the section {dask.where} in the file of --dask-config."
+            raise _usage(f"{submit} does not take the jobs.", remedy)
         yield cluster
+
+
+async def _all_submitted(cluster: JobQueueCluster) -> None:
+    await cluster
 
 
 @contextmanager

@@ -121,8 +121,9 @@ async def engage(name: str, dask_worker: Worker) -> None:
     not when its resources change.
     """
     await dask_worker.set_resources(**{name: AHEAD})
-    dask_worker.status = Status.paused
-    dask_worker.status = Status.running
+    if dask_worker.status is Status.running:
+        dask_worker.status = Status.paused
+        dask_worker.status = Status.running
 
 
 async def dismiss(name: str, dask_worker: Worker) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,9 +46,9 @@ def run(dataset: Path, root: Path, *more: str | Path) -> subprocess.CompletedPro
 
 
 @contextmanager
-def running(*program: str | Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def running(*program: str | Path) -> Iterator[subprocess.Popen[str]]:
     """A program that is ended with all its children."""
-    with subprocess.Popen([*map(str, program)], stderr=subprocess.PIPE, text=True, start_new_session=True, env=env) as process:
+    with subprocess.Popen([*map(str, program)], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             yield process
         finally:
@@ -65,6 +63,14 @@ def workers_of(run: int) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             found += [child] if child.children() else []
     return found
+
+
+def put_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, scripts: dict[str, str]) -> None:
+    """Commands of a batch system, before all others."""
+    for name, script in scripts.items():
+        atomic.write_text(folder / name, f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def end_jobs(pids: Path) -> None:
@@ -138,32 +144,25 @@ def test_a_lost_scheduler_loses_nothing(dataset: Path, undisturbed: dict[str, st
     assert cohort_scans.tree(root) == undisturbed
 
 
-def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sbatch that runs the job's script on this machine; the job is killed when it has begun, and another submitted."""
     commands, jobs, root = tmp_path / "bin", tmp_path / "jobs", tmp_path / "out"
     commands.mkdir()
     jobs.mkdir()
     (jobs / "pids").touch()
-    for name, script in (
-        (
-            "sbatch",
-            f'cp "$1" {jobs}/$$.sh\nsetsid sh {jobs}/$$.sh >{jobs}/$$.log 2>&1 &\n'  # the script itself is removed at once
-            f'echo $! >>{jobs}/pids\necho "Submitted batch job $!"',
-        ),
-        ("scancel", 'for job in "$@"; do kill -9 -- "-$job"; done'),
-    ):
-        atomic.write_text(commands / name, f"#!/bin/sh\n{script}\n")
-        (commands / name).chmod(0o755)
+    system = {
+        # the script is removed as soon as it is submitted
+        "sbatch": f'cp "$1" {jobs}/$$.sh\nsetsid sh {jobs}/$$.sh >{jobs}/$$.log 2>&1 &\n'
+        f'echo $! >>{jobs}/pids\necho "Submitted batch job $!"',
+        "scancel": 'for job in "$@"; do kill -9 -- "-$job"; done',
+    }
+    put_commands(commands, monkeypatch, system)
     config = tmp_path / "slurm.yaml"
     config.write_text(JOB.format("slurm", "    queue: long\n    job-extra-directives: ['--gres=gpu:1']\n"))
-    environment = {
-        **os.environ,
-        "PATH": f"{commands}:{os.environ['PATH']}",
-        "DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1s",
-    }
+    monkeypatch.setenv("DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT", "1s")
     said = []
     try:
-        with running(*command(dataset, root, "--dask", "slurm", "--dask-config", config), env=environment) as process:
+        with running(*command(dataset, root, "--dask", "slurm", "--dask-config", config)) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 if ": started" in line and not any(": started" in earlier for earlier in said):
@@ -182,9 +181,7 @@ def test_a_batch_system(dataset: Path, undisturbed: dict[str, str], tmp_path: Pa
 
 @pytest.mark.parametrize("system", BATCH_SYSTEMS)
 def test_job_scripts(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("sbatch", "qsub", "bsub"):
-        shutil.copy(shutil.which("true") or "", tmp_path / name)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    put_commands(tmp_path, monkeypatch, dict.fromkeys(("sbatch", "qsub", "bsub"), "echo Job 7"))
     config = tmp_path / "job.yaml"
     config.write_text(JOB.format(system, "    worker-extra-args: ['--resources', 'GPU=1', '--lifetime', '7h']\n"))
     with batch_cluster(DaskSettings(system, config)) as cluster:
@@ -197,18 +194,25 @@ def test_job_scripts(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_batch_system_that_complains_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that are over already cannot be cancelled, and Dask asserts that nobody holds them any more."""
-    for name, script in (("sbatch", "echo Submitted batch job 7"), ("scancel", "exit 1")):
-        atomic.write_text(tmp_path / name, f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    put_commands(tmp_path, monkeypatch, {"sbatch": "echo Submitted batch job 7", "scancel": "exit 1"})
     config = tmp_path / "job.yaml"
     config.write_text(JOB.format("slurm", ""))
-    held: list[object] = []
     with batch_cluster(DaskSettings("slurm", config)) as cluster:
-        while not held:
-            held = list(cluster.workers.values())
-            time.sleep(0.05)
+        held = list(cluster.workers.values())
+        assert [job.job_id for job in held] == ["7"]
     assert cluster.status.name == "closing"
+
+
+def test_a_batch_system_that_takes_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_commands(tmp_path, monkeypatch, {"sbatch": "exit 1"})
+    config = tmp_path / "job.yaml"
+    config.write_text(JOB.format("slurm", ""))
+    with (
+        pytest.raises(SpinepsError, match="sbatch does not take the jobs") as caught,
+        batch_cluster(DaskSettings("slurm", config)),
+    ):
+        pass
+    assert caught.value.exit_code is ExitCode.USAGE
 
 
 @pytest.mark.parametrize(
