@@ -106,14 +106,15 @@ def kills(folder: Path, args: argparse.Namespace) -> None:
     cohort_scans.make_dataset(dataset, good=args.kill_scans, bad=2, seed=args.seed)
     command = dataset_command(dataset, folder / "whole", args.jobs)
     _, seconds = spineps(*command)
-    whole, partial, wrong, restarts = cohort_scans.tree(folder / "whole"), 0, 0, 0
+    whole, partial, wrong, restarts, killed = cohort_scans.tree(folder / "whole"), 0, 0, 0, 0
     command = dataset_command(dataset, root, args.jobs)
-    for _ in range(args.kills):
+    while killed < args.kills:
         program = [sys.executable, "-m", "spineps", *map(str, command)]
         with subprocess.Popen(program, stderr=subprocess.DEVNULL, start_new_session=True) as run:
             try:
-                run.wait(rng.uniform(0, seconds * 1.1))
+                run.wait(rng.uniform(0, seconds))
             except subprocess.TimeoutExpired:
+                killed += 1
                 os.killpg(run.pid, signal.SIGKILL)
         left = cohort_scans.tree(root) if root.exists() else {}
         partial += sum(left[name] != whole.get(name) for name in left if not name.endswith((".partial", "cohort.tsv")))
@@ -122,7 +123,7 @@ def kills(folder: Path, args: argparse.Namespace) -> None:
             restarts += 1
     spineps(*command)
     wrong += cohort_scans.tree(root) != whole
-    print(f"{args.kills} SIGKILLs at random moments of {seconds:.0f} s ({restarts} times from the start again):")
+    print(f"{killed} SIGKILLs at random moments of {seconds:.0f} s ({restarts} times from the start again):")
     print(f"  {partial} wrong or partial files under final names, trees unlike the undisturbed one after resuming: {wrong}")
 
 
@@ -191,7 +192,7 @@ def mutations(folder: Path, args: argparse.Namespace) -> None:
     place = cohort_scans.phantom_scan(cohort_scans.scan_place(folder, 0), args.seed)
     plain, rng = gzip.decompress(place.read_bytes()), np.random.default_rng(args.seed)
     codes: Counter[str] = Counter()
-    slowest = 0.0
+    slowest, held = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     for _ in range(args.mutations):
         data = bytearray(plain)
         for position in rng.integers(0, 352, rng.integers(1, 6)):
@@ -204,7 +205,9 @@ def mutations(folder: Path, args: argparse.Namespace) -> None:
         slowest = max(slowest, time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{args.mutations} mutated files: {dict(codes)}")
-    print(f"  slowest {slowest:.2f} s, peak memory of the process {peak:.0f} MB")
+    print(
+        f"  slowest {slowest:.2f} s, peak memory {peak - held:.0f} MB above the {held:.0f} MB that the process had taken before"
+    )
 
 
 def sockets(folder: Path, args: argparse.Namespace) -> None:
@@ -251,22 +254,27 @@ def _rate(commands: list[tuple[str | Path, ...]]) -> float:
 
 
 def overhead(folder: Path, args: argparse.Namespace) -> None:
-    """What a scan costs besides its reading and its networks: every file is empty, and refused by a worker of Dask."""
+    """What a scan more costs besides its networks: every file is empty, handed out by Dask, and refused by a worker."""
     if not args.planned:
         return
-    for number in range(args.planned):
-        cohort_scans.scan_place(folder / "data", number).touch()
-    began = time.perf_counter()
-    dry, seconds = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dry-run")
-    print(f"{args.planned} scans planned in {seconds:.1f} s, exit {dry.returncode}")
+    few, all_of_them = (_handed_out(folder / str(number), number) for number in (args.planned // 10, args.planned))
+    more = args.planned - args.planned // 10
+    wall_ms, processor_ms = (1000 * (late - early) / more for early, late in zip(few, all_of_them, strict=True))
+    print(f"{more} scans more on Dask: {wall_ms:.1f} ms each, of which all processes together compute {processor_ms:.1f} ms")
+
+
+def _handed_out(folder: Path, number: int) -> tuple[float, float]:
+    """Seconds that pass, and that all processes compute, for a number of empty files."""
+    for subject in range(number):
+        cohort_scans.scan_place(folder / "data", subject).touch()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     run, seconds = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dask", "local:2")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    refused = run.stderr.count("INPUT_EMPTY")
-    each, each_processor = 1000 * seconds / args.planned, 1000 * processor / args.planned
-    print(f"  {refused} handed out by Dask, refused and recorded in {seconds:.1f} s: {each:.1f} ms a scan,")
-    print(f"  of which {each_processor:.1f} ms of processor time of all processes; {time.perf_counter() - began:.0f} s in all")
+    print(
+        f"{number} empty scans on Dask: {run.stderr.count('INPUT_EMPTY')} refused, {seconds:.1f} s, computing {processor:.1f} s"
+    )
+    return seconds, processor
 
 
 def _inputs(folder: Path) -> dict[str, tuple[int, str]]:
