@@ -93,7 +93,8 @@ class Step(str, Enum):
 @dataclass(frozen=True, slots=True)
 class ComputeConfig:
     """Device, precision, threads and engine of the networks (``threads`` 0: all cores that the process may use); ``amp`` runs
-    the instance network in half precision.
+    the instance network in half precision. ``max_memory_gb`` is what the process may hold, in 10^9 bytes (0: what the machine
+    has left); no mask depends on it.
     """
 
     device: Device = Device.AUTO
@@ -101,6 +102,7 @@ class ComputeConfig:
     threads: int = 0
     amp: bool = False
     engine: EngineName = EngineName.AUTO
+    max_memory_gb: float = 0.0
 
     @property
     def of_instances(self) -> ComputeConfig:

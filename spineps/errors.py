@@ -101,6 +101,7 @@ class FindingCode(str, Enum):
     MISSING_VERTEBRA = "MISSING_VERTEBRA"
     LABELS_IGNORED = "LABELS_IGNORED"
     MODEL_BUNDLED = "MODEL_BUNDLED"
+    MEMORY_SHORT = "MEMORY_SHORT"
 
     def __str__(self) -> str:
         return self.value

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from spineps.config import Labeling, LabelingConfig, PipelineConfig, PreprocessConfig, Step
 from spineps.errors import ErrorCode, Finding, FindingCode, InputError, NoSpineError
 from spineps.geometry import PIR, Geometry, Reorientation
+from spineps.inference.memory import Ladder, limit_of, plan_for
 from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, ScanPredictor, SemanticPredictor
 from spineps.labeling.evidence import gather_evidence
 from spineps.labeling.naming import decide, renamed
@@ -94,15 +95,19 @@ def segment_scan(
         COMPAT where the scan is no sagittal MRI and ``config.force`` is not set.
     NoSpineError
         NO_SPINE, with the stage that found nothing.
+    ResourceError
+        RESOURCE_MEMORY, with the number needed, where the scan does not fit into the memory that may be used.
     ValueError
         If ``models`` has no semantic network.
     """
     config = config or PipelineConfig()
     if models.semantic is None:
         raise ValueError("segment_scan needs a semantic network, found models of the second phase alone")
-    run = Run(on_stage, progress)
-    raw = _first_phase(scan, models.semantic, config, run, start)
-    done = _second_phase(raw, models, config, run, grid=_whole_grid(scan, models.semantic))
+    run, network = Run(on_stage, progress), models.semantic
+    plan = plan_for(scan.geometry, network, models.instance)
+    ladder = Ladder(plan, limit_of(config.compute), (network, models.instance), run.findings)
+    raw = ladder.run(lambda: _first_phase(scan, network, config, run, start))
+    done = ladder.run(lambda: _second_phase(raw, models, config, run, grid=_whole_grid(scan, network)))
     if run.softmax is None:
         return _in_grid_of(scan, done, models, config, run)
     with run.stage("extras"):

@@ -92,6 +92,10 @@ class Work:
         self._console = console
         self._since = perf_counter()
 
+    def note(self, text: str) -> None:
+        """Something worth knowing meanwhile."""
+        self._console.say(text)
+
     def stage_done(self, name: str, _value: object) -> None:
         """A stage is done."""
         self._console.say(f"  {name} done after {perf_counter() - self._since:.1f} s")
@@ -107,6 +111,9 @@ class _WorkWithBars(Work):
         super().__init__(console)
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
 
     def stage_done(self, name: str, _value: object) -> None:
         if self._console.verbosity is Verbosity.VERBOSE:

@@ -71,6 +71,13 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         help="what runs the networks; auto follows from the machine ('spineps engines' says how)",
     )
     group.add_argument("--threads", type=count, default=0, metavar="N", help="threads (default: all cores)")
+    group.add_argument(
+        "--max-memory",
+        type=_gigabytes,
+        default=0.0,
+        metavar="GB",
+        help="memory that the process may hold; a scan that needs more is refused with the number (default: what is free)",
+    )
 
 
 def add_labeling(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +132,9 @@ def processing_config(args: argparse.Namespace) -> PipelineConfig:
 def compute_config(args: argparse.Namespace) -> ComputeConfig:
     """How networks run, from the options of :func:`add_machine`."""
     amp = getattr(args, "amp", False)
-    return ComputeConfig(Device(args.device), Precision(args.precision), args.threads, amp, EngineName(args.engine))
+    return ComputeConfig(
+        Device(args.device), Precision(args.precision), args.threads, amp, EngineName(args.engine), args.max_memory
+    )
 
 
 def labeling_config(args: argparse.Namespace) -> LabelingConfig:
@@ -141,6 +150,13 @@ def existing_or_with_suffix(path: Path) -> Path:
         return path
     candidates = (path.parent / f"{path.name}{suffix}" for suffix in (".nii.gz", ".nii"))
     return next((candidate for candidate in candidates if path.name and candidate.exists()), path)
+
+
+def _gigabytes(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
+    return number
 
 
 def count(text: str) -> int:

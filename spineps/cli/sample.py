@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 def _segment(args: argparse.Namespace, chosen: Chosen, scan: Scan, folder: Path, work: Work) -> tuple[Result, SavedFiles]:
     """Segment a scan and write what came out; of one without a spine the record alone."""
     from spineps import api
+    from spineps.inference.memory import in_gb, limit_of, plan_for
     from spineps.outputs.extras import StageKeeper
     from spineps.outputs.save import save_failure
 
@@ -90,6 +91,8 @@ def _segment(args: argparse.Namespace, chosen: Chosen, scan: Scan, folder: Path,
         instance_folder=chosen.instance,
         labeling_folder=chosen.labeling,
     )
+    plan = plan_for(scan.geometry, models.semantic, models.instance)
+    work.note(f"memory: about {in_gb(plan.peak(limit_of(config.compute)))} GB will be needed")
     try:
         result = api.segment_scan(scan, config=config, models=models, on_stage=on_stage, progress=work.progress)
     except NoSpineError as error:

@@ -110,7 +110,8 @@ def recipe_of(settings: CohortSettings, scan: ScanSettings) -> Recipe:
     import spineps
 
     config = scan.pipeline.as_dict()
-    config["compute"].pop("threads")
+    for no_matter in ("threads", "max_memory_gb"):
+        config["compute"].pop(no_matter)
     first = {name: values for name, values in config.items() if name not in SECOND_PHASE}
     second = {name: values for name, values in config.items() if name in SECOND_PHASE}
     read = {"affine": settings.read.affine.value, "volume": settings.read.volume}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from spineps.config import ComputeConfig, Precision
 from spineps.geometry import FloatArray, Shape, Spacing
 from spineps.inference.machine import choose_engine
+from spineps.inference.memory import network_need
 from spineps.inference.runner import open_runner
 from spineps.networks.classes import one_hot_groups
 from spineps.zoo.card import ModelCard
@@ -35,6 +36,14 @@ class NetworkEngine:
     def temperature(self) -> float:
         """What logits are divided by for calibrated probabilities."""
         return self.card.temperature
+
+    def need(self) -> int:
+        """Bytes that the network takes for one tile or cutout, beyond its weights."""
+        return network_need(self.card, self.engine)
+
+    def release(self) -> None:
+        """Give back the memory that the network holds between tiles."""
+        self.runner.release()
 
 
 class SemanticEngine(NetworkEngine):

@@ -16,6 +16,8 @@ from spineps.zoo.store import AnyModel
 
 _PRECISIONS: Final = {Precision.BF16: "bf16", Precision.FP32: "f32"}
 
+_NO_MEMORY: Final = ("bad_alloc", "allocate")
+
 
 class OpenvinoRunner:
     """A converted network, compiled for the shape of the batches that it is given (see
@@ -47,10 +49,19 @@ class OpenvinoRunner:
         """Most probable class, shape (N, ...)."""
         return np.concatenate([self._one(sample).argmax(axis=1).astype(np.uint8) for sample in batch])
 
+    def release(self) -> None:
+        """Give back the compiled network; it is compiled anew for the next batch."""
+        self._compiled.cache_clear()
+
     def _one(self, sample: FloatArray) -> FloatArray:
         """Outputs for one sample; they last until the next."""
-        request = self._compiled(sample.shape)
-        found: FloatArray = request.infer({0: np.ascontiguousarray(sample[None])}, share_inputs=True, share_outputs=True)[0]
+        try:
+            request = self._compiled(sample.shape)
+            found: FloatArray = request.infer({0: np.ascontiguousarray(sample[None])}, share_inputs=True, share_outputs=True)[0]
+        except RuntimeError as error:
+            if any(words in str(error) for words in _NO_MEMORY):
+                raise MemoryError("a network found no memory") from error
+            raise
         return found
 
     def _compile(self, shape: tuple[int, ...]) -> Any:

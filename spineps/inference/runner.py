@@ -25,6 +25,9 @@ class Runner(Protocol):
     def classes(self, batch: FloatArray) -> NDArray[np.uint8]:
         """Most probable class, shape (N, ...)."""
 
+    def release(self) -> None:
+        """Give back the memory that is held between batches."""
+
 
 def open_runner(model: AnyModel, engine: Engine, config: ComputeConfig) -> Runner:
     """A model's network, ready to run on an engine.

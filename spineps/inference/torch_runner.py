@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +11,8 @@ from torch import nn
 
 from spineps.geometry import FloatArray
 from spineps.inference.machine import Engine
+
+_NO_MEMORY: Final = "can't allocate memory"
 
 
 class TorchRunner:
@@ -40,10 +44,20 @@ class TorchRunner:
         found: NDArray[np.uint8] = self._forward(batch).argmax(dim=1).to(torch.uint8).cpu().numpy()
         return found
 
+    def release(self) -> None:
+        """PyTorch holds nothing between batches on a CPU; on a GPU it gives its reserve back."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @torch.inference_mode()
     def _forward(self, batch: FloatArray) -> torch.Tensor:
         if self._device.type == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)  # sums depend on it in their last bits, and others in the process may set it
         given = torch.from_numpy(np.ascontiguousarray(batch)).to(device=self._device, dtype=self._dtype)
-        logits: torch.Tensor = self._network(given.contiguous(memory_format=self._layout)).float()
+        try:
+            logits: torch.Tensor = self._network(given.contiguous(memory_format=self._layout)).float()
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has none of its own
+            if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error):
+                raise MemoryError("a network found no memory") from error
+            raise
         return logits

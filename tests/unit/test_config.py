@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from spineps.config import ComputeConfig, Device, PipelineConfig, PreprocessConfig, SemanticConfig
+from spineps.config import ComputeConfig, Device, PipelineConfig, PreprocessConfig, SemanticConfig, Step
 
 
 def changed(value: Any) -> Any:
@@ -24,6 +24,8 @@ def changed(value: Any) -> Any:
         return next(member for member in type(value) if member is not value)
     if value is None:
         return 0.25
+    if isinstance(value, tuple):
+        return (*value, next(iter(Step)))
     return f"{value}x" if isinstance(value, str) else value + 1
 
 
