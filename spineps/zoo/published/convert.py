@@ -141,8 +141,9 @@ def _find(folder: Path, plain: PlainNnunet | None) -> _Source:
     if plain is None or not plain.label_map:
         raise UsageError(
             ErrorCode.USAGE,
-            f"{shown_name(folder.name)} is a plain nnU-Net folder, and nobody said what its labels mean.",
-            remedy='Give a label map, for example --label-map labels.json with {"1": 49, "2": 100}.',
+            f"{shown_name(folder.name)} is a plain nnU-Net folder, and no label map says what its labels mean.",
+            remedy="Say so once: 'spineps models import FOLDER --label-map labels.json', with labels.json such as "
+            '{"1": 49, "2": 100}; from then on its name is enough.',
         )
     return _Source(roots[0], None, roots[0].name, _digest(_files(roots[0], None), None, plain))
 
