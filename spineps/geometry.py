@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Axes = tuple[str, str, str]
 Shape = tuple[int, int, int]
@@ -292,6 +291,8 @@ def resample(
     ndarray
         Of ``target.shape`` and the type of ``array``.
     """
+    from scipy import ndimage  # takes longer to import than a scan to be checked
+
     ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
     offset = source.to_vox(target.to_mm((0, 0, 0)))
     parallel = source.parallel_to(target)
