@@ -7,7 +7,7 @@ import numpy as np
 from spineps.geometry import FloatArray
 from spineps.phantom.canvas import Canvas, Mask
 from spineps.phantom.fields import Point, capsule, single
-from spineps.phantom.morphometry import C1, T12, Level, Sizes, Variant
+from spineps.phantom.morphometry import C1, T1, T12, Level, Sizes, Variant
 from spineps.phantom.tissues import Tissue
 from spineps.phantom.vertebra import LEFT, RIGHT
 
@@ -68,12 +68,17 @@ def _paint_long_ligaments(rng: np.random.Generator, canvas: Canvas, spine: tuple
 def paint_ribs(
     rng: np.random.Generator, canvas: Canvas, placed: tuple[Level, Sizes, float], variant: Variant, scale: float
 ) -> None:
-    """Paint the ribs of a thoracic vertebra, from the disc above past the transverse process and around; unlabelled."""
+    """Paint the ribs of a thoracic vertebra, past the transverse process and around; unlabelled.
+
+    Heads meet the disc above and both its vertebrae, the first and the last two (and a thirteenth) their own body alone
+    (Gray's Anatomy).
+    """
     level, q, centre = placed
     last = level.position >= T12
     if not level.thoracic or (variant is Variant.NO_T12_RIB and last):
         return
     length = 0.35 if last else 1.0
+    height = -0.2 if level.position in {T1, T12 - 1} or last else -0.5
     for side in (LEFT, RIGHT):
         if last and rng.random() < 0.15:
             continue
@@ -82,7 +87,7 @@ def paint_ribs(
         if patch.index.size == 0:
             continue
         tubercle = q.canal_centre + q.transverse_back - 9 * scale
-        head: Point = (q.depth / 2 - 5, side * (q.width / 2 + 2.5), -0.5 * q.height)
+        head: Point = (q.depth / 2 - 5, side * (q.width / 2 + 2.5), height * q.height)
         neck: Point = (tubercle, side * (q.transverse_span - 2), -0.16 * q.height)
         angle: Point = (tubercle + 6, side * (q.transverse_span + 30 * length), 10 * length + 2)
         flank: Point = (-20.0, side * 112.0 * scale, 38.0)
