@@ -40,6 +40,7 @@ from spineps.phantom.appearance import paint_patch
 from spineps.phantom.contrasts import Contrast
 from spineps.phantom.morphometry import Variant
 from spineps.training.corruption import corrupt
+from spineps.training.pool import bodies_of
 from spineps.volume import LabelMap, LevelStatus
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found in one field of view."""
+    """What was found in one field of view; ``bodies`` are the names of those that it shows whole."""
 
     seed: int
     masks: str
     drawn: str
     sacrum: bool
+    bodies: list[str]
     truth: list[str]
     best: list[str]
     probability: float
@@ -132,9 +134,12 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
         instances = [] if evidence is None else list(evidence.column.instances)
         truth = sorted((anatomy.levels[number] for number in instances if number in anatomy.levels), key=position_of)
         sacrum = SACRUM_INSTANCE in anatomy.levels
+        bodies = [anatomy.levels[number] for number in bodies_of(anatomy.semantic, anatomy.instance)[0]]
         levels = naming.levels
         best = list(levels.best)
-        outcomes.append(Outcome(seed, masks, drawn, sacrum, truth, best, levels.probability, levels.status.value, seconds))
+        outcomes.append(
+            Outcome(seed, masks, drawn, sacrum, bodies, truth, best, levels.probability, levels.status.value, seconds)
+        )
     return outcomes
 
 
@@ -163,8 +168,8 @@ def painted(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
 
 def enough_to_tell(outcome: Outcome) -> bool:
     """Whether a field of view shows what a variant is known by: all from the dens to L1, or from the last rib to the sacrum."""
-    shown = {"T13": {"C2", "T13", "L1"}, "L6": {"T12", "L1", "L6"}}["T13" if outcome.drawn.startswith("t13") else "L6"]
-    return shown <= set(outcome.truth) and (outcome.sacrum or "C2" in shown)
+    needed = {"C2", "T13", "L1"} if outcome.drawn.startswith("t13") else {"T12", "L1", "L6"}
+    return needed <= set(outcome.bodies) and (outcome.sacrum or "C2" in needed)
 
 
 def shows_variant(names: Sequence[str]) -> bool:
@@ -182,7 +187,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     wrong = [o for o in population if not o.right]
     variants = [o for o in outcomes if o.drawn != "any"]
     told = [o for o in variants if enough_to_tell(o)]
-    short_ribs = [o for o in variants if {"T12", "T13", "L1"} <= set(o.truth) and o.sacrum and not enough_to_tell(o)]
+    short_ribs = [o for o in variants if {"T12", "T13", "L1"} <= set(o.bodies) and o.sacrum and not enough_to_tell(o)]
     regular = [o for o in population if not shows_variant(o.truth)]
     return {
         "fields": len(population),

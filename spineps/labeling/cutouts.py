@@ -11,18 +11,26 @@ from spineps.geometry import Box, FloatArray, Geometry, Matrix, Shape, extract, 
 from spineps.inference.protocols import LevelPredictor
 from spineps.labeling.landmarks import Column
 from spineps.labeling.sequence import INDEX, NAMES
+from spineps.labels import BODY, lookup
 from spineps.volume import LabelMap
 
 LEVELS: Final = tuple(name for name in NAMES if name not in ("C1", "S1"))
 """Output classes of the network."""
 REGION_WEIGHT: Final = 1.0
 """Power of what the network says of the region: ribs are seen at each vertebra anew, and no mask shows them."""
-LEVEL_WEIGHT: Final = 0.35
+LEVEL_WEIGHT: Final = 0.2
 """Power of what it says of the level within its region: that follows sizes, which the masks' evidence knows already."""
+LEAST_BODY: Final = 0.7
+"""Share of the place of a body that is body: where less of it is shown, as beyond the edge of the field of view, the network
+has seen nothing alike, and its opinion does not count."""
+BODY_PLACE: Final[Shape] = (8, 6, 8)
+"""Voxels (P, I, R) in the middle of a body: 16 x 12 x 16 mm, which the smallest fills."""
 LEAST_LOG: Final = -6.0
 """No opinion on either counts for less."""
 QUANTILES: Final = (0.005, 0.995)
 """Intensities are clipped to these quantiles before they are standardised, in training and inference alike."""
+
+_IS_BODY: Final = lookup(BODY)
 
 
 def standardised(image: FloatArray) -> FloatArray:
@@ -58,12 +66,14 @@ def network_scores(network: LevelPredictor, image: FloatArray, semantic: LabelMa
     grid = source.resampled(network.spacing_mm)
     coarse = standardised(resample(image.astype(np.float32), source, grid, order=1))
     labels = resample(semantic.labels.astype(np.uint8), source, grid, order=0)
-    centres = _in_grid(column.centres_mm, source, grid) + np.asarray(network.shift_mm) / np.asarray(grid.spacing_mm)
-    boxes = boxes_around(centres, network.patch_size)
+    centres = _in_grid(column.centres_mm, source, grid)
+    shown = [_IS_BODY[extract(labels, box)].mean() >= LEAST_BODY for box in boxes_around(centres, BODY_PLACE)]
+    boxes = boxes_around(centres + np.asarray(network.shift_mm) / np.asarray(grid.spacing_mm), network.patch_size)
     images = np.stack([extract(coarse, box) for box in boxes])
     cutouts: NDArray[np.uint8] = np.stack([extract(labels, box) for box in boxes])
     scores = np.full((len(boxes), len(NAMES)), LEAST_LOG)
     scores[:, [INDEX[name] for name in LEVELS]] = weighed(network(images, cutouts))
+    scores[~np.array(shown)] = 0
     return scores
 
 

@@ -155,6 +155,21 @@ def test_a_network_joins_the_masks() -> None:
     assert decide(gather_evidence(spine.semantic, instance, None, Told(alone.runner_up))).levels.best == alone.best
 
 
+def test_a_network_is_not_heard_on_a_vertebra_whose_body_is_not_shown() -> None:
+    spine = make_spine(3, sacrum=False)
+    hidden = (spine.truth == 2) & (spine.semantic.labels == Structure.CORPUS)
+    semantic = LabelMap(
+        np.where(hidden, np.uint8(Structure.ARCUS), spine.semantic.labels), spine.semantic.geometry, Scheme.SEMANTIC
+    )
+    instance = LabelMap(spine.truth, spine.semantic.geometry, Scheme.INSTANCE)
+    image = np.random.default_rng(0).normal(100, 20, spine.truth.shape).astype(np.float32)
+    alone, told = (gather_evidence(semantic, instance, image, network) for network in (None, Told(("L1", "L2", "L3"))))
+    assert alone is not None
+    assert told is not None
+    changed = [bool((told.scores[row] != alone.scores[row]).any()) for row in alone.column.rows]
+    assert dict(zip(alone.column.instances, changed, strict=True)) == {1: True, 2: False, 3: True}
+
+
 def test_a_region_counts_in_full_and_a_level_within_it_less() -> None:
     said = np.full((1, len(LEVELS)), -30.0, np.float32)
     said[0, [LEVELS.index(name) for name in ("T12", "T13", "L1")]] = np.log([0.6, 0.3, 0.1])
