@@ -9,6 +9,7 @@ import pytest
 
 from spineps.cli import build_parser, main
 from spineps.cli import published_flags as flags
+from spineps.cli.cohort_options import settings_of
 from spineps.config import Device
 from spineps.errors import UsageError
 from spineps.zoo.choose import Asked, Chosen
@@ -192,6 +193,10 @@ def test_n4_is_what_the_model_expects_unless_one_says_otherwise(words: list[str]
 def test_model_compatibility_of_a_data_set_can_be_ignored() -> None:
     assert flags.config_of(parsed([*DATASET, "-imc"]), Chosen()).force
     assert flags.config_of(parsed([*DATASET, "-sd"]), Chosen()).extras.stages
+
+
+def test_every_scan_of_a_data_set_is_profiled_where_that_is_asked_for() -> None:
+    assert [settings_of(parsed([*DATASET, *words])).machine.profile for words in ([], ["-rcp"])] == [False, True]
 
 
 def test_uncertainty_alone_needs_no_probabilities_on_the_disk() -> None:
