@@ -21,7 +21,7 @@ from safetensors.torch import save
 from scipy import ndimage
 
 from spineps.config import ComputeConfig
-from spineps.errors import ErrorCode, InputError
+from spineps.errors import ErrorCode, InputError, UsageError
 from spineps.geometry import PIR, Shape, Spacing
 from spineps.inference.machine import choose_engine, thread_count
 from spineps.io import atomic
@@ -102,6 +102,8 @@ def train_paper_instance(
     ------
     InputError
         Where a side of the split shows no vertebra.
+    UsageError
+        Where the folder holds a training with other settings.
     """
     engine = choose_engine(config.compute)
     torch.set_num_threads(config.compute.threads or thread_count(config.compute))
@@ -112,6 +114,7 @@ def train_paper_instance(
     epoch, best = 0, -1.0
     if checkpoint.is_file():
         known = read_checkpoint(checkpoint, network=network, average=network, optimizer=optimizer)
+        _require_same(known, config)
         epoch, best = int(known["epoch"]), float(known["best"])
     seen, held_out = _vertebrae(training, config), _vertebrae(validation, config)
     for now in range(epoch, config.epochs):
@@ -123,9 +126,24 @@ def train_paper_instance(
         if dice > best:
             best = dice
             _export(network, config, facts | {"epochs": now + 1, "validation_dice": round(dice, 4)})
-        state = {"epoch": now + 1, "best": best}
+        state = {"epoch": now + 1, "best": best, **_kept(config)}
         write_checkpoint(checkpoint, network=network, average=network, optimizer=optimizer, facts=state)
     return ModelCard.model_validate(json.loads((config.out / "model" / CARD).read_text(encoding="utf-8")))
+
+
+def _kept(config: PaperInstance) -> dict[str, Any]:
+    """Settings that a training keeps to its end."""
+    return {"cutout": list(config.cutout), "spacing_mm": list(config.spacing_mm), "seed": config.seed}
+
+
+def _require_same(known: dict[str, Any], config: PaperInstance) -> None:
+    other = [name for name, value in _kept(config).items() if known.get(name) != value]
+    if other:
+        raise UsageError(
+            ErrorCode.USAGE,
+            f"The folder holds a training with another setting of: {', '.join(other)}.",
+            remedy="Give another --out folder, or the settings that it began with.",
+        )
 
 
 def paper_cutout(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from spineps.errors import ErrorCode, ResourceError
+from spineps.errors import ErrorCode, ResourceError, UsageError
 from spineps.geometry import Shape, Spacing
 from spineps.io import atomic
 from spineps.training.own_cases import CaseFiles
@@ -35,6 +35,8 @@ NNUNET_ITERATIONS: Final = 250
 """Batches that nnU-Net calls an epoch."""
 _RESULT: Final = f"{DATASET}/nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"
 _LAST_LINES: Final = 3
+_DECIDE: Final = ("folds", "epochs", "iterations", "patch", "spacing_mm", "batch", "baseline", "n4")
+"""Settings that a training keeps to its end."""
 _AUGMENTING: Final = 8
 """Processes that augment for a GPU; beside a network on the CPU they would only take its cores."""
 
@@ -94,25 +96,30 @@ def train_paper_semantic(
     ------
     ResourceError
         TRAINING_WORKER where nnU-Net ended with an error, with its last lines.
+    UsageError
+        Where the folder holds a training with other settings.
     """
     folder = config.out / "nnunet"
+    settings = _settings(config, folder)
+    _keep(settings, folder / "settings.json")
     prepared = folder / "classes.json"
     if not prepared.is_file():
         report(f"writing {len(cases)} scans as an nnU-Net dataset")
         classes = write_dataset(cases, folder / "raw", baseline=config.baseline, spacing_mm=config.spacing_mm, n4=config.n4)
         atomic.write_json(prepared, {str(k): v for k, v in classes.items()})
     report(f"nnU-Net trains {config.folds} folds; its own log lies in {folder.name}/results")
-    _run(config, folder)
+    _run(config, folder, folder / "settings.json")
     result = folder / "results" / _RESULT
     if config.baseline:
         return result
     return _export(result, config, prepared, training)
 
 
-def _run(config: PaperSemantic, folder: Path) -> None:
+def _settings(config: PaperSemantic, folder: Path) -> dict[str, Any]:
+    """What :mod:`spineps.training.paper_process` is given."""
     p, i, r = config.patch
     sp, si, sr = config.spacing_mm
-    settings = {
+    return {
         "preprocessed": str(folder / "preprocessed"),
         "results": str(folder / "results"),
         "splits": str(config.splits),
@@ -122,14 +129,32 @@ def _run(config: PaperSemantic, folder: Path) -> None:
         "patch": [r, i, p],
         "spacing_mm": [sr, si, sp],
         "batch": config.batch,
+        "baseline": config.baseline,
+        "n4": config.n4,
         "device": config.device,
         "threads": config.threads,
         "workers": 0 if config.device == "cpu" else _AUGMENTING,
     }
-    atomic.write_json(folder / "settings.json", settings)
+
+
+def _keep(settings: dict[str, Any], path: Path) -> None:
+    """Write the settings; a folder that was begun with others would mix two trainings."""
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in _DECIDE if before.get(name) != settings[name]]
+        if other:
+            raise UsageError(
+                ErrorCode.USAGE,
+                f"The folder holds a training with another setting of: {', '.join(other)}.",
+                remedy="Give another --out folder, or the settings that it began with.",
+            )
+    atomic.write_json(path, settings)
+
+
+def _run(config: PaperSemantic, folder: Path, settings: Path) -> None:
     own = {f"nnUNet_{name}": str(folder / name) for name in ("raw", "preprocessed", "results")}
     done = subprocess.run(
-        [sys.executable, "-m", "spineps.training.paper_process", str(folder / "settings.json")],
+        [sys.executable, "-m", "spineps.training.paper_process", str(settings)],
         env={**os.environ, **own, "OMP_NUM_THREADS": str(config.threads)},
         capture_output=True,
         text=True,

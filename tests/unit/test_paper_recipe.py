@@ -75,6 +75,9 @@ def test_the_instance_recipe_trains_resumes_and_runs(dataset: Path, tmp_path: Pa
     assert "epoch 1 of 1" in said
     assert "epoch 2 of 2" in said
     assert "epoch 1 of 2" not in said
+    other = [*command[: command.index("--spacing")], "--spacing", "2", "3", "3", *command[command.index("--spacing") + 4 :]]
+    assert main([*other, "--epochs", "3"]) == 2
+    assert "another setting of: spacing_mm" in capsys.readouterr().err
     predictor = load_instance(CPU, tmp_path / "model")
     found = predictor(np.full((1, 32, 32, 24), Structure.CORPUS, np.uint8))
     assert found.shape == (1, 32, 32, 24)
@@ -97,6 +100,16 @@ def test_what_nnunet_is_given(dataset: Path, tmp_path: Path):
     body = [number for number, ours in classes.items() if ours == Structure.CORPUS]
     share = (np.asarray(labels.dataobj) == body[0]).mean() / (truth == Structure.CORPUS).mean()
     assert 0.8 < share < 1.5  # cropped by some 6 % along each axis
+
+
+def test_a_folder_keeps_the_settings_that_its_training_began_with(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    begun = {"folds": 3, "epochs": 1000, "iterations": 250, "patch": [16, 16, 16], "batch": 2, "baseline": False, "n4": True}
+    (tmp_path / "nnunet").mkdir()
+    (tmp_path / "nnunet" / "settings.json").write_text(json.dumps(begun | {"spacing_mm": [1.65, 0.75, 0.75]}))
+    assert main(["train", "semantic", "--recipe", "paper", "--data", str(dataset), "--out", str(tmp_path), "--no-n4"]) == 2
+    assert "another setting of: patch, n4" in capsys.readouterr().err
 
 
 def test_the_baseline_has_the_instance_labels(dataset: Path, tmp_path: Path):
