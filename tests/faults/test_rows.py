@@ -32,7 +32,7 @@ def rows_of(text: str) -> set[int]:
 def test_every_row_has_a_test() -> None:
     modules = [path for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__)]
     found = {number for path in modules for number in rows_of(path.read_text("utf-8"))}
-    assert found & ROWS == ROWS - TO_COME
+    assert ROWS - found <= TO_COME
 
 
 def test_rows_are_found_in_names_cases_and_titles() -> None:
