@@ -142,7 +142,7 @@ def _cuda_bf16() -> bool:
 def _check_openvino(*, suits: bool) -> None:
     if not has_openvino():
         raise UsageError(
-            ErrorCode.USAGE, "OpenVINO is not installed.", remedy="Run 'pip install openvino', or use --engine torch."
+            ErrorCode.USAGE, "OpenVINO is not installed.", remedy="Run 'pip install spineps[openvino]', or use --engine torch."
         )
     if not suits:
         raise UsageError(

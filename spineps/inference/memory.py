@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
-from spineps.config import ComputeConfig, Precision
+from spineps.config import ComputeConfig, EngineName, Precision
 from spineps.errors import ErrorCode, Finding, FindingCode, ResourceError
 from spineps.geometry import Geometry
 from spineps.inference.machine import Engine
@@ -26,13 +26,19 @@ _Made = TypeVar("_Made")
 GB: Final = 10**9
 _FIXED_BYTES: Final = 40_000_000
 _CHANNELS: Final = 32
-_CHANNEL_BYTES: Final = {
-    "SemanticUNet": {Precision.BF16: 7.5, Precision.FP32: 15.6},
-    "InstanceUNet": {Precision.BF16: 9.0, Precision.FP32: 17.0},
-    "Unet3D": {Precision.BF16: 22.0, Precision.FP32: 40.0},
-    "NnunetFolds": {Precision.BF16: 15.0, Precision.FP32: 29.0},
+_FEATURE_BYTES: Final[dict[tuple[str, EngineName], dict[Precision, tuple[float, float]]]] = {
+    ("SemanticUNet", EngineName.OPENVINO): {Precision.BF16: (0, 7.3), Precision.FP32: (0, 13.7)},
+    ("SemanticUNet", EngineName.TORCH): {Precision.BF16: (0, 7.8), Precision.FP32: (0, 17.7)},
+    ("InstanceUNet", EngineName.OPENVINO): {Precision.BF16: (0, 8.9), Precision.FP32: (0, 14.4)},
+    ("InstanceUNet", EngineName.TORCH): {Precision.BF16: (0, 11.8), Precision.FP32: (0, 23.8)},
+    ("Unet3D", EngineName.OPENVINO): {Precision.BF16: (147, 3.9), Precision.FP32: (178, 7.0)},
+    ("Unet3D", EngineName.TORCH): {Precision.BF16: (0, 36.0), Precision.FP32: (0, 58.0)},
+    ("NnunetFolds", EngineName.OPENVINO): {Precision.BF16: (0, 14.7), Precision.FP32: (0, 28.5)},
+    ("NnunetFolds", EngineName.TORCH): {Precision.BF16: (0, 14.7), Precision.FP32: (0, 28.5)},
 }
-"""A voxel of a tile, for each channel at full resolution: the features that exist at once, input and output."""
+"""Measured bytes of a voxel of a tile: those that every network of the kind takes, and those for each channel at full
+resolution.
+"""
 _SHORT: Final = "Memory ran out; networks gave theirs back and the phase ran again, with the same masks."
 _SEEN_BYTES: Final = 8
 """A voxel of the scan in the first phase: the image in the orientation of the network, labels, certainty."""
@@ -207,8 +213,9 @@ def network_need(card: ModelCard, engine: Engine) -> int:
     """Bytes for the features of one tile or cutout of a model, as measured on each kind of network."""
     settings, network = card.network_settings, card.network
     channels = settings.get("width") or settings.get("fine_width") or next(iter(settings.get("widths", ())), _CHANNELS)
-    each = _CHANNEL_BYTES.get(network, _CHANNEL_BYTES["NnunetFolds"])[engine.precision]
-    return _FIXED_BYTES + int(math.prod(card.patch_size) * channels * each)
+    kinds = _FEATURE_BYTES.get((network, engine.runs_on)) or _FEATURE_BYTES["NnunetFolds", engine.runs_on]
+    base, each = kinds[engine.precision]
+    return _FIXED_BYTES + int(math.prod(card.patch_size) * (base + channels * each))
 
 
 def resident() -> int:

@@ -72,7 +72,7 @@ def test_an_engine_that_is_not_here_is_refused_with_a_remedy(monkeypatch):
     monkeypatch.setattr(machine, "has_openvino", lambda: False)
     with pytest.raises(UsageError, match="OpenVINO is not installed") as caught:
         choose_engine(compute(EngineName.OPENVINO, Precision.FP32))
-    assert "pip install openvino" in caught.value.remedy
+    assert "pip install spineps[openvino]" in caught.value.remedy
 
 
 def test_bf16_by_openvino_is_refused_where_the_cpu_has_none(monkeypatch):
