@@ -30,7 +30,8 @@ class ModelCard(BaseModel):
 
     Spacings and sizes are along (P, I, R); spacings in mm, sizes in voxels. ``elsewhere`` is set for a model that was not made
     by this package and says how it is run. ``temperature`` is what logits are divided by for calibrated probabilities; 1 where
-    nobody found it (``bench/calibration.py`` does).
+    nobody found it (``bench/calibration.py`` does). ``good_for`` and ``fails_at`` are for people: what was measured on real
+    scans, and where not to trust the model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,4 +51,6 @@ class ModelCard(BaseModel):
     weights_sha256: str
     golden: Golden
     training: dict[str, Any] = Field(default_factory=dict)
+    good_for: str = ""
+    fails_at: str = ""
     elsewhere: NnunetModel | InstanceModel | LabelingModel | None = Field(default=None, discriminator="form")

@@ -11,8 +11,9 @@ from spineps.config import ComputeConfig
 from spineps.errors import ErrorCode, ModelError
 from spineps.inference.load import load_instance, load_semantic
 from spineps.networks.unet import InstanceUNet
+from spineps.zoo.card import Kind
 from spineps.zoo.export import export_model
-from spineps.zoo.store import load_model, read_card
+from spineps.zoo.store import bundled_folder, load_model, read_card
 
 FACTS = {
     "name": "tiny",
@@ -102,3 +103,12 @@ def test_a_model_of_the_other_phase_is_refused(folder):
     assert load_instance(ComputeConfig(threads=1), folder).cutout_size == (16, 24, 8)
     with pytest.raises(ModelError, match="not of the semantic phase"):
         load_semantic(ComputeConfig(threads=1), folder)
+
+
+@pytest.mark.parametrize("kind", ["semantic", "instance"])
+def test_a_bundled_card_says_what_it_was_trained_on_and_where_it_fails(kind: str):
+    card = read_card(bundled_folder(Kind(kind)))
+    assert "no patient image" in card.training["data"]
+    assert card.training["lineage"]
+    assert card.good_for
+    assert card.fails_at
