@@ -240,7 +240,7 @@ def test_sigterm_ends_workers_and_claims(cohort: Cohort, tmp_path: Path) -> None
     assert not list((root / ".spineps" / "claims").iterdir())
 
 
-def test_a_worker_that_dies_is_replaced_and_a_slow_scan_stopped(cohort: Cohort, tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_replaced_and_a_slow_or_large_scan_stopped(tmp_path: Path) -> None:
     from spineps.cohort.events import Watcher
 
     class Killer(Watcher):
@@ -264,6 +264,8 @@ def test_a_worker_that_dies_is_replaced_and_a_slow_scan_stopped(cohort: Cohort, 
     assert [scan.code for scan in stopped.scans] == [ErrorCode.TIME_LIMIT]
     assert stopped.exit_code is ExitCode.COHORT_INCOMPLETE
     assert [row["code"] for row in rows(tmp_path / "b" / "cohort.tsv")] == ["TIME_LIMIT"]
+    stopped = run_cohort(only, settings(tmp_path / "c", memory_limit_gb=0.1))
+    assert [scan.code for scan in stopped.scans] == [ErrorCode.RESOURCE_MEMORY]
 
 
 def test_a_damaged_model_ends_the_run_before_any_scan(cohort: Cohort, tmp_path: Path) -> None:
