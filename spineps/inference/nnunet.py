@@ -7,10 +7,10 @@ sums are kept in fp32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +19,11 @@ from scipy import ndimage
 from scipy.special import softmax
 
 from spineps.geometry import Box, FloatArray, Shape
+from spineps.inference.sliding import Progress, Slab, Tiles, accumulate
 from spineps.zoo.elsewhere import Channel, NnunetModel, Triple
 
 Network = Callable[[FloatArray], FloatArray]
 """One tile, shape (X, Y, Z), to its logits, shape (C, X, Y, Z), both fp32."""
-Progress = Callable[[int, int], None]
 
 SIGMA_SHARE: Final = 1 / 8
 """Sigma of the window as a share of the tile."""
@@ -52,8 +52,29 @@ class Window:
     progress: Progress | None = None
 
 
-def scores_of(image: FloatArray, network: Network, model: NnunetModel, window: Window, *, spacing: Triple) -> Scores | None:
-    """Logits of an image, inside the box of what is not background.
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a network says of an image.
+
+    Parameters
+    ----------
+    channels : ndarray of uint8
+        Most probable channel of each voxel; of regions, the last that it is in, counted from 1.
+    probabilities : ndarray of float32 or None
+        Of each channel, shape (C, *image.shape), where they were asked for; outside of what was seen all is background.
+    """
+
+    channels: NDArray[np.uint8]
+    probabilities: FloatArray | None = None
+
+
+def answer(
+    image: FloatArray, network: Network, model: NnunetModel, window: Window, *, spacing: Triple, probabilities: bool = False
+) -> Answer | None:
+    """What a network says of an image, inside the box of what is not background.
+
+    Where the image has the model's spacing, a slab at a time is in memory; else all logits at the model's spacing, and one
+    class of them at that of the image.
 
     Parameters
     ----------
@@ -67,10 +88,12 @@ def scores_of(image: FloatArray, network: Network, model: NnunetModel, window: W
         How tiles are laid.
     spacing : tuple of 3 float
         Of the image, in mm along its axes; where it is not the model's, image and logits are resampled.
+    probabilities : bool
+        Keep them.
 
     Returns
     -------
-    Scores or None
+    Answer or None
         None for an image of zeros.
     """
     rounded = image.astype(_SIDE_BY_SIDE)
@@ -80,32 +103,40 @@ def scores_of(image: FloatArray, network: Network, model: NnunetModel, window: W
         return None
     data = normalised(rounded[box.slices], filled[box.slices], model.channel).astype(_SIDE_BY_SIDE)
     shape = model_shape(data.shape, spacing, model.spacing)
-    scaled = _scaled(data[None], shape, spacing, model.spacing, image=True)[0]
-    logits = sliding_scores(scaled, network, model, window)
-    return Scores(_scaled(logits, data.shape, model.spacing, spacing, image=False), box)
+    slabs = logit_slabs(_scaled(data[None], shape, spacing, model.spacing, image=True)[0], network, model, window)
+    found = np.zeros(image.shape, np.uint8)
+    if shape == data.shape and not probabilities:
+        inner = found[box.slices]
+        for slab in slabs:
+            inner[slab.box.slices] = _winner(slab.scores, regions=model.regions)
+        return Answer(found)
+    logits = _put_together(slabs, shape)
+    channels = (_scaled(channel[None], data.shape, model.spacing, spacing, image=False)[0] for channel in logits)
+    if not probabilities:
+        found[box.slices] = _winner(channels, regions=model.regions)
+        return Answer(found)
+    whole = np.stack(list(channels))
+    found[box.slices] = _winner(whole, regions=model.regions)
+    return Answer(found, _probabilities(whole, box, image.shape, regions=model.regions))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """Logits, shape (C, X, Y, Z), of a part of an image, and where it lies."""
+def _put_together(slabs: Iterable[Slab], shape: Shape) -> FloatArray:
+    whole: FloatArray = np.zeros((0, 0, 0, 0), np.float32)
+    for slab in slabs:
+        if not whole.size:
+            whole = np.zeros((len(slab.scores), *shape), np.float32)
+        x, y, z = slab.box.slices
+        whole[:, x, y, z] = slab.scores
+    return whole
 
-    logits: FloatArray
-    box: Box
 
-    def channels(self, shape: Shape, *, regions: bool) -> NDArray[np.intp]:
-        """Most probable channel of each voxel of the image; of regions, the last that it is in, counted from 1."""
-        found = np.zeros(shape, np.intp)
-        found[self.box.slices] = _last_region(self.logits) if regions else self.logits.argmax(axis=0)
-        return found
-
-    def probabilities(self, shape: Shape, *, regions: bool) -> FloatArray:
-        """Probability of each channel, shape (C, *shape); outside of the part all is background."""
-        inside = 1 / (1 + np.exp(-self.logits)) if regions else softmax(self.logits, axis=0)
-        found = np.zeros((len(self.logits), *shape), np.float32)
-        found[0] = 0 if regions else 1
-        p, i, r = self.box.slices
-        found[:, p, i, r] = inside
-        return found
+def _probabilities(logits: FloatArray, box: Box, shape: Sequence[int], *, regions: bool) -> FloatArray:
+    inside = 1 / (1 + np.exp(-logits)) if regions else softmax(logits, axis=0)
+    found: FloatArray = np.zeros((len(logits), *shape), np.float32)
+    found[0] = 0 if regions else 1
+    x, y, z = box.slices
+    found[:, x, y, z] = inside
+    return found
 
 
 def normalised(image: NDArray[np.float16], inside: NDArray[np.bool_], channel: Channel) -> FloatArray:
@@ -138,32 +169,23 @@ def normalised(image: NDArray[np.float16], inside: NDArray[np.bool_], channel: C
     return values
 
 
-def sliding_scores(image: NDArray[Any], network: Network, model: NnunetModel, window: Window) -> FloatArray:
-    """Logits of a whole image, shape (C, X, Y, Z), averaged over overlapping tiles and their mirror images.
+def logit_slabs(image: NDArray[Any], network: Network, model: NnunetModel, window: Window) -> Iterator[Slab]:
+    """Logits of a whole image, averaged over overlapping tiles and their mirror images, a slab at a time.
 
     Parameters
     ----------
     image : ndarray of float16 or float32, shape (X, Y, Z)
         Normalised, at the model's spacing.
     """
-    padded, within = _padded(image.astype(np.float32), model.patch)
-    weight = gaussian_window(model.patch).astype(np.float32)
+    padded, inside = _padded(image.astype(np.float32), model.patch)
+    x, y, z = (tile_starts(n, tile, window.step) for n, tile in zip(padded.shape, model.patch, strict=True))
+    tiles = Tiles((x, y, z), gaussian_window(model.patch).astype(np.float32))
     axes = model.mirror_axes if window.mirror else ()
-    tiles = list(_tiles(padded.shape, model.patch, window.step))
-    total: FloatArray | None = None
-    weights = np.zeros(padded.shape, np.float32)
-    for done, tile in enumerate(tiles, start=1):
-        scores = mirrored(padded[tile], network, axes)
-        if total is None:
-            total = np.zeros((scores.shape[0], *padded.shape), np.float32)
-        total[:, tile[0], tile[1], tile[2]] += scores * weight
-        weights[tile] += weight
-        if window.progress is not None:
-            window.progress(done, len(tiles))
-    if total is None:
-        raise ValueError("an image without tiles")
-    total /= weights
-    return total[:, within[0], within[1], within[2]]
+    for slab in accumulate(padded, tiles, lambda tile: mirrored(tile, network, axes), window.progress):
+        part = slab.box.intersect(inside)
+        if not part.empty:
+            a, b, c = part.shifted([-n for n in slab.box.start]).slices
+            yield Slab(slab.scores[:, a, b, c], part.shifted([-n for n in inside.start]))
 
 
 @lru_cache(maxsize=4)
@@ -198,17 +220,12 @@ def model_shape(shape: Sequence[int], spacing: Triple, target: Triple) -> Shape:
     return a, b, c
 
 
-def _tiles(shape: Sequence[int], patch: Shape, step: float) -> Iterator[tuple[slice, slice, slice]]:
-    for x, y, z in product(*(tile_starts(n, tile, step) for n, tile in zip(shape, patch, strict=True))):
-        yield slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2])
-
-
-def _padded(image: FloatArray, patch: Shape) -> tuple[FloatArray, tuple[slice, ...]]:
+def _padded(image: FloatArray, patch: Shape) -> tuple[FloatArray, Box]:
     """Zeros on both sides of axes shorter than a tile, and where the image then lies."""
     missing = [max(0, tile - n) for n, tile in zip(image.shape, patch, strict=True)]
     before = [n // 2 for n in missing]
     padded = np.pad(image, [(low, n - low) for low, n in zip(before, missing, strict=True)])
-    return padded, tuple(slice(low, low + n) for low, n in zip(before, image.shape, strict=True))
+    return padded, Box.whole((image.shape[0], image.shape[1], image.shape[2])).shifted(before)
 
 
 def mirrored(tile: FloatArray, network: Network, axes: Sequence[int]) -> FloatArray:
@@ -238,9 +255,16 @@ def _scaled(data: NDArray[Any], shape: Sequence[int], old: Triple, new: Triple, 
     return scaled
 
 
-def _last_region(scores: FloatArray) -> NDArray[np.intp]:
-    """Of overlapping regions the last that a voxel is in, counted from 1; 0 in none."""
-    found = np.zeros(scores.shape[1:], np.intp)
-    for number, score in enumerate(scores, start=1):
-        found[score > 0] = number
+def _winner(channels: Iterable[FloatArray], *, regions: bool) -> NDArray[np.uint8]:
+    """The first of the largest logits of each voxel; of overlapping regions the last that it is in, counted from 1."""
+    best: FloatArray = np.zeros(0, np.float32)
+    found: NDArray[np.uint8] = np.zeros(0, np.uint8)
+    for number, score in enumerate(channels):
+        if number == 0:
+            best, found = np.array(score), np.zeros(score.shape, np.uint8)
+        if regions:
+            found[score > 0] = number + 1
+        else:
+            better = score > best
+            best[better], found[better] = score[better], number
     return found

@@ -13,8 +13,9 @@ from scipy.special import softmax
 from spineps.config import ComputeConfig
 from spineps.geometry import PIR, FloatArray, Reorientation, Shape, Spacing
 from spineps.inference.engine import NetworkEngine
-from spineps.inference.nnunet import Progress, Window, scores_of
+from spineps.inference.nnunet import Window, answer
 from spineps.inference.protocols import ScanModel
+from spineps.inference.sliding import Progress
 from spineps.zoo.elsewhere import InstanceModel, LabelingModel, Made, NnunetModel, Triple
 from spineps.zoo.published.describe import to_pir
 from spineps.zoo.store import AnyModel
@@ -69,23 +70,22 @@ class NnunetEngine(NetworkEngine):
         on_scores: Callable[[FloatArray], None] | None = None,
     ) -> NDArray[np.uint8]:
         """Semantic ids of an image at the spacing of :meth:`spacing_for`, both of shape (P, I, R)."""
-        regions = self.model.regions
         arranged = self._arranged(image)
-        scores = scores_of(
+        found = answer(
             arranged,
             self.tile_logits,
             self.model,
             Window(step_share, mirror, progress),
             spacing=self._to_network_axes(to_axes(spacing_mm, self.model.orientation)),
+            probabilities=on_scores is not None,
         )
-        if scores is None:
+        if found is None:
             return np.zeros(image.shape, np.uint8)
-        shape = (arranged.shape[0], arranged.shape[1], arranged.shape[2])
-        if on_scores is not None:
-            on_scores(np.stack([self._back(channel) for channel in scores.probabilities(shape, regions=regions)]))
-        ids = np.concatenate([np.zeros(1, np.uint8), self.labels]) if regions else self.labels
-        found: NDArray[np.uint8] = ids[self._back(scores.channels(shape, regions=regions))]
-        return found
+        if on_scores is not None and found.probabilities is not None:
+            on_scores(np.stack([self._back(channel) for channel in found.probabilities]))
+        ids = np.concatenate([np.zeros(1, np.uint8), self.labels]) if self.model.regions else self.labels
+        labels: NDArray[np.uint8] = ids[self._back(found.channels)]
+        return labels
 
     def _arranged(self, image: FloatArray) -> FloatArray:
         """An image (P, I, R) in the axes of the network's arrays."""
