@@ -20,6 +20,8 @@ SPACING = (0.78, 0.78, 4.4)
 def ours(what: str, model: Path, shape: tuple[int, ...], threads: int) -> Callable[[], Any]:
     """Our step, ready to be called."""
     if what == "n4":
+        import ants  # noqa: F401  the import is no part of the step
+
         from spineps.geometry import Geometry
         from spineps.stages.preprocess import correct_bias_field
 
