@@ -1,15 +1,18 @@
-"""nibabel images pass the same checks as files, and only a SpinepsError says that they do not."""
+"""nibabel images pass the same checks as files, and only a SpinepsError says that they do not; scans beyond the memory."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import cohort_scans
 import nibabel as nib
 import numpy as np
 import pytest
 
-from spineps.errors import ErrorCode, FindingCode, InputError
+from spineps.cli import main
+from spineps.errors import ErrorCode, ExitCode, FindingCode, InputError
+from spineps.inference.memory import GB, resident
 from spineps.io.nifti import AffineChoice, ReadOptions, from_nibabel, labels_from_nibabel, read_scan
 from spineps.labels import Scheme
 
@@ -103,3 +106,24 @@ def test_damage_that_nibabel_meets_late(tmp_path: Path, content: bytes) -> None:
         from_nibabel(loaded)
     assert caught.value.code is ErrorCode.INPUT_CORRUPT
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_row_57_a_scan_beyond_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A huge scan is done on the frugal way with the same bytes, or refused with the number needed, before any work."""
+    cohort_scans.make_dataset(tmp_path / "data", good=1, bad=0, seed=4)
+    (scan,) = (tmp_path / "data").rglob("*_T2w.nii.gz")
+    flags = [*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1"]
+
+    def sample(name: str, *more: str) -> int:
+        return main(["sample", "-i", str(scan), "-o", str(tmp_path / name), *flags, *more])
+
+    assert sample("whole") == ExitCode.OK
+    planned = float(next(line for line in capsys.readouterr().err.splitlines() if line.startswith("memory")).split()[2])
+    assert sample("refused", "--max-memory", f"{resident() / GB / 2:.3f}") == ExitCode.RESOURCE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("RESOURCE_MEMORY: this scan needs about ")
+    assert float(last.split()[5]) <= planned + 0.2, "the number is that of the frugal way"
+    assert not [path for path in (tmp_path / "refused").rglob("*") if path.is_file()]
+    assert sample("limited", "--max-memory", f"{float(last.split()[5]) + 0.1:.2f}") == ExitCode.OK
+    for mask in (tmp_path / "whole").rglob("*_msk.nii.gz"):
+        assert mask.read_bytes() == (tmp_path / "limited" / mask.relative_to(tmp_path / "whole")).read_bytes()

@@ -1,9 +1,8 @@
-"""The table of faults has 79 rows. Each has a test in this folder, found here by its number; these are still to come:
+"""The table of faults has 79 rows. Each has a test in this folder, found here by its number; this is still to come:
 
 | row | fault | why |
 |---|---|---|
-| 57 | a huge real scan | belongs to the memory ladder (issue 6): done step by step, or RESOURCE_MEMORY with the memory needed |
-| 78, in part | no memory on a graphics card | the same; that lack of memory is named, and a worker that is killed, is tested |
+| 78, in part | no memory on a graphics card | needs one; that lack of memory is named, and a worker that is killed, is tested |
 
 A row's number stands in the name of a test (``test_row_15_...``), at the start of a case's name (``"15 one bit"``), or in the
 first line of a module that tests rows as a whole (``Rows 68, 69 and 74``).
@@ -15,7 +14,7 @@ import re
 from pathlib import Path
 
 ROWS = set(range(1, 80))
-TO_COME = {57}
+TO_COME: set[int] = set()
 
 
 def rows_of(text: str) -> set[int]:
