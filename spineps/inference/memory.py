@@ -234,7 +234,7 @@ def in_gb(size: int) -> str:
 
 def _first_phase(scan: Geometry, semantic: Any) -> int:
     """Images, slabs of scores and labels on the network's grid."""
-    if not hasattr(semantic, "spacing_mm"):
+    if not (hasattr(semantic, "spacing_mm") and hasattr(semantic, "patch_size")):
         return 0
     volume = math.prod(n * s for n, s in zip(scan.shape, scan.spacing_mm, strict=True))
     voxels = volume / math.prod(semantic.spacing_mm)

@@ -36,6 +36,11 @@ class NnunetEngine(NetworkEngine):
         self._turn = Reorientation.between(PIR, self.model.orientation)
 
     @property
+    def patch_size(self) -> Shape:
+        """Voxels (P, I, R) of a tile."""
+        return self.card.patch_size
+
+    @property
     def step_share(self) -> float:
         """Default step between tiles as a share of a tile."""
         return self.card.step_size

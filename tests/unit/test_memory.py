@@ -9,9 +9,12 @@ import pytest
 
 from spineps.config import ComputeConfig, PipelineConfig, PreprocessConfig
 from spineps.errors import ErrorCode, ExitCode, FindingCode, ResourceError
+from spineps.geometry import Geometry
 from spineps.inference import memory
+from spineps.inference.load import load_instance, load_semantic
 from spineps.inference.memory import GB, Plan, limit_of, plan_for
 from spineps.pipeline import Models, segment_scan
+from tests import published_models
 from tests.spines import Oracle, make_spine
 from tests.unit.test_pipeline import Reader, _scan
 
@@ -109,3 +112,14 @@ def test_the_limit_is_what_was_asked_for_or_what_is_free():
     assert limit_of(ComputeConfig(max_memory_gb=1.5)) == 1_500_000_000
     free = limit_of(ComputeConfig())
     assert free is None or free > memory.resident() > 10_000_000
+
+
+def test_a_published_model_is_planned_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINEPS_MODELS", str(tmp_path / "cache"))
+    config = ComputeConfig(threads=1)
+    network = load_semantic(config, published_models.semantic_folder(tmp_path / "s"))
+    second = load_instance(config, published_models.instance_folder(tmp_path / "i"))
+    plans = [plan_for(Geometry.from_spacing((n, 2 * n, 20), (1, 1, 3)), network, second) for n in (100, 200)]
+    assert plans[0].semantic == plans[1].semantic > 0
+    assert plans[0].instance > 0
+    assert 0 < plans[0].first < plans[1].first
