@@ -6,6 +6,7 @@ the settings; a later run takes it as it is while both are unchanged.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -243,7 +244,8 @@ def _measured(
         for pair in pairs:
             yield pair, _measure_and_record(pair, settings, folder)
         return
-    pool = ProcessPoolExecutor(min(workers, len(pairs)), mp_context=_context(settings))
+    # Frozen, what was imported is left alone by the garbage collector, so that its pages stay shared.
+    pool = ProcessPoolExecutor(min(workers, len(pairs)), mp_context=_context(settings), initializer=gc.freeze)
     try:
         futures: dict[Future[CaseScores | Failure], PairFiles] = {
             pool.submit(_measure_and_record, pair, settings, folder): pair for pair in pairs

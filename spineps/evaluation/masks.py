@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from scipy import ndimage
 from spineps.errors import ErrorCode, InputError
 from spineps.evaluation.landmarks import Points, read_centroids
 from spineps.evaluation.pairs import MaskFiles, PairFiles
-from spineps.geometry import Geometry, Spacing
+from spineps.geometry import Box, Geometry, Spacing
 from spineps.labels import DISC_OFFSET, SACRUM_INSTANCE, T13_INSTANCE, Scheme, Structure
 from spineps.volume import LabelArray, LabelMap
 
@@ -48,14 +49,14 @@ class Masks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """Both sides of a subject in the reference's grid.
+    """Both sides of a subject in the part of the reference's grid that either labels.
 
     Parameters
     ----------
     reference, prediction : Masks
         With the same kinds on both sides.
     geometry : Geometry
-        The reference's grid.
+        That part of the reference's grid.
     remarks : tuple of str
         What was done to the masks: resampled, left out.
     """
@@ -147,12 +148,28 @@ def pair_masks(reference: Masks, prediction: Masks, *, resample: bool = False) -
         remarks.append(f"The predicted {scheme.value} mask was resampled to the reference's grid.")
     kept = {s.value: (reference.get(s) if s in common else None) for s in Scheme}
     both = {s.value: (moved.get(s.value, prediction.get(s)) if s in common else None) for s in Scheme}
+    box = _around_all([m for m in (*kept.values(), *both.values()) if m is not None])
     return Pair(
-        Masks(**kept, centroids_mm=reference.centroids_mm),
-        Masks(**both, centroids_mm=prediction.centroids_mm),
-        wanted,
+        Masks(**_cut_out(kept, box), centroids_mm=reference.centroids_mm),
+        Masks(**_cut_out(both, box), centroids_mm=prediction.centroids_mm),
+        wanted.cropped(box),
         tuple(remarks),
     )
+
+
+def _around_all(masks: Sequence[LabelMap]) -> Box:
+    """The box around everything that any mask labels, so that no measure goes over the air around a patient."""
+    labelled = np.zeros(masks[0].geometry.shape, np.bool_)
+    for mask in masks:
+        labelled |= mask.labels > 0
+    return Box.around(labelled) or Box.whole(masks[0].geometry.shape)
+
+
+def _cut_out(masks: Mapping[str, LabelMap | None], box: Box) -> dict[str, LabelMap | None]:
+    return {
+        name: mask and replace(mask, labels=mask.labels[box.slices].copy(), geometry=mask.geometry.cropped(box))
+        for name, mask in masks.items()
+    }
 
 
 def onto_grid(mask: LabelMap, target: Geometry) -> LabelMap:

@@ -12,7 +12,8 @@ from evaluation_masks import box_spine, write_masks
 from spineps.errors import ErrorCode, InputError, UsageError
 from spineps.evaluation.masks import Masks, onto_grid, pair_masks, read_masks, read_pair, scheme_of
 from spineps.evaluation.pairs import MaskFiles, find_masks, pair_folders, read_pairs
-from spineps.geometry import Geometry, Reorientation
+from spineps.evaluation.subject import measure_subject
+from spineps.geometry import Box, Geometry, Reorientation
 from spineps.io.atomic import write_nifti, write_text
 from spineps.labels import Scheme
 from spineps.volume import LabelMap
@@ -182,3 +183,18 @@ def test_a_prediction_that_found_nothing_is_an_answer_not_an_error(tmp_path):
     assert masks.instance is not None
     assert not masks.instance.labels.any()
     assert read_masks(MaskFiles(instance=reference)).instance.labels.any()
+
+
+def test_the_air_around_a_patient_changes_no_number():
+    def with_air(masks: Masks) -> Masks:
+        def wider(mask: LabelMap) -> LabelMap:
+            grid = mask.geometry.cropped(Box((-5, -3, -2), tuple(n + 4 for n in mask.geometry.shape)))
+            return replace(mask, labels=np.pad(mask.labels, ((5, 4), (3, 4), (2, 4))), geometry=grid)
+
+        return Masks(wider(masks.semantic), wider(masks.instance))
+
+    one, two = box_spine(), box_spine(shift=1)
+    tight, wide = pair_masks(one, two), pair_masks(with_air(one), with_air(two))
+    assert wide.geometry.matches(tight.geometry)
+    assert wide.geometry.shape == tight.geometry.shape < one.semantic.geometry.shape
+    assert measure_subject(wide) == measure_subject(tight)
