@@ -55,7 +55,7 @@ def test_paint_is_deterministic_finite_and_in_range(tissue: np.ndarray, contrast
     assert not np.array_equal(images[0], images[2])
     assert np.isfinite(images[0]).all()
     assert images[0].min() >= 0
-    assert images[0].max() <= MAX_INTENSITY + 0.5 / 255  # rounded to 8 bit
+    assert float(images[0].max()) <= MAX_INTENSITY + 0.5 / 255 + 1e-6  # rounded to 8 bit, in fp32
 
 
 def test_paint_leaves_the_global_random_states_and_its_input_alone(tissue: np.ndarray) -> None:
