@@ -8,7 +8,6 @@ second. An epoch shows each vertebra once. The paper names no loss: cross-entrop
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,6 @@ from spineps.config import ComputeConfig
 from spineps.errors import ErrorCode, InputError, UsageError
 from spineps.geometry import PIR, Shape, Spacing
 from spineps.inference.machine import choose_engine, thread_count
-from spineps.io import atomic
 from spineps.labels import VERTEBRA, left_right_table, lookup
 from spineps.networks.published.unet3d import Unet3D
 from spineps.training.checkpoint import read_checkpoint, write_checkpoint
@@ -36,9 +34,10 @@ from spineps.training.paper_dataset import PAPER_SPACING_MM
 from spineps.training.placement import Placement, nearest_voxels, sample_grid
 from spineps.zoo.card import Kind, ModelCard
 from spineps.zoo.elsewhere import InstanceModel
+from spineps.zoo.export import write_model
 from spineps.zoo.golden import make_golden
 from spineps.zoo.published.config import DEFAULT_MAPPING
-from spineps.zoo.store import CARD, WEIGHTS
+from spineps.zoo.store import read_card
 
 PAPER_CUTOUT: Final[Shape] = (248, 304, 64)
 PAPER_EPOCHS: Final = 300
@@ -128,7 +127,7 @@ def train_paper_instance(
             _export(network, config, facts | {"epochs": now + 1, "validation_dice": round(dice, 4)})
         state = {"epoch": now + 1, "best": best, **_kept(config)}
         write_checkpoint(checkpoint, network=network, average=network, optimizer=optimizer, facts=state)
-    return ModelCard.model_validate(json.loads((config.out / "model" / CARD).read_text(encoding="utf-8")))
+    return read_card(config.out / "model")
 
 
 def _kept(config: PaperInstance) -> dict[str, Any]:
@@ -280,10 +279,7 @@ def _export(network: Unet3D, config: PaperInstance, training: dict[str, Any]) ->
             least_vertebra_mm3=_LEAST_VERTEBRA_VOX * voxel,
         ),
     )
-    folder = config.out / "model"
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(folder / WEIGHTS, data)
-    atomic.write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+    write_model(config.out / "model", data, card)
 
 
 def _classes() -> NDArray[np.uint8]:

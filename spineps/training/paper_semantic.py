@@ -21,10 +21,10 @@ from spineps.geometry import Shape, Spacing
 from spineps.io import atomic
 from spineps.training.own_cases import CaseFiles
 from spineps.training.paper_dataset import DATASET, PAPER_SPACING_MM, write_dataset
-from spineps.zoo.card import ModelCard
+from spineps.zoo.export import write_card
 from spineps.zoo.published.config import CONFIG
 from spineps.zoo.published.convert import convert
-from spineps.zoo.store import CARD
+from spineps.zoo.store import read_card
 
 PAPER_PATCH: Final[Shape] = (256, 256, 64)
 """Along (P, I, R); in nnU-Net's axis order 64 x 256 x 256."""
@@ -186,9 +186,9 @@ def _export(result: Path, config: PaperSemantic, prepared: Path, training: dict[
     model = config.out / "model"
     shutil.rmtree(model, ignore_errors=True)
     convert(result, model)
-    card = ModelCard.model_validate_json((model / CARD).read_text(encoding="utf-8"))
+    card = read_card(model)
     prepared_as = card.elsewhere.model_copy(update={"n4": config.n4}) if card.elsewhere else None
     facts = training | {"folds": config.folds, "epochs": config.epochs}
     card = card.model_copy(update={"training": facts, "elsewhere": prepared_as})
-    atomic.write_text(model / CARD, card.model_dump_json(indent=2) + "\n")
+    write_card(model, card)
     return model

@@ -35,7 +35,23 @@ def export_model(folder: Path, network: BundledNetwork, facts: dict[str, Any]) -
     card = ModelCard(
         **facts, weights_sha256=hashlib.sha256(data).hexdigest(), golden=make_golden(network, network.input_channels)
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(folder / WEIGHTS, data)
-    atomic.write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+    write_model(folder, data, card)
     return card
+
+
+def write_model(folder: Path, weights: bytes, card: ModelCard) -> None:
+    """Write a model folder, the card last; the folder is made if it is not there, a model in it replaced.
+
+    Parameters
+    ----------
+    weights : bytes
+        In the form of safetensors, of the hash that the card names.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_bytes(folder / WEIGHTS, weights)
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write the card of a model folder."""
+    atomic.write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from spineps.errors import ErrorCode, ModelError, UsageError
-from spineps.io import atomic
 from spineps.io.shown import shown_name
 from spineps.zoo.archive import is_zip, unpack
 from spineps.zoo.card import ModelCard
+from spineps.zoo.export import write_model
 from spineps.zoo.places import models_cache
 from spineps.zoo.published import describe, lightning, nnunet
 from spineps.zoo.published.config import CONFIG, InferenceConfig, corrupt, invalid, read_config
-from spineps.zoo.store import CARD, WEIGHTS
+from spineps.zoo.store import CARD
 
 if TYPE_CHECKING:
     import torch
@@ -268,9 +268,7 @@ def _write_to(staging: Path, tensors: dict[str, torch.Tensor], facts: describe.F
     data = save({name: tensor.contiguous() for name, tensor in own.items()})
     golden = make_golden(network, network.input_channels, network.golden_shape)
     card = ModelCard(**facts.fields(), weights_sha256=hashlib.sha256(data).hexdigest(), golden=golden)
-    staging.mkdir(parents=True, exist_ok=True)
-    atomic.write_bytes(staging / WEIGHTS, data)
-    atomic.write_text(staging / CARD, card.model_dump_json(indent=2) + "\n")
+    write_model(staging, data, card)
     return card
 
 
