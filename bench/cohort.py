@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,11 +68,27 @@ def main() -> None:
         overhead(folder / "overhead", args)
 
 
-def spineps(*arguments: str | Path, limit: Callable[[], None] | None = None) -> tuple[subprocess.CompletedProcess[str], float]:
+class Cost(NamedTuple):
+    """Seconds that pass, and that a command computes with all its processes."""
+
+    wall_s: float
+    processor_s: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.1f} s, computing {self.processor_s:.1f} s"
+
+
+def spineps(*arguments: str | Path, limit: Callable[[], None] | None = None) -> tuple[subprocess.CompletedProcess[str], Cost]:
     command = [sys.executable, "-m", "spineps", *map(str, arguments)]
-    began = time.perf_counter()
+    began, computed = time.perf_counter(), _computed_s()
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit)
-    return done, time.perf_counter() - began
+    return done, Cost(time.perf_counter() - began, _computed_s() - computed)
+
+
+def _computed_s() -> float:
+    """Seconds that all ended children of this process have computed."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def dataset_command(dataset: Path, root: Path, jobs: int) -> tuple[str | Path, ...]:
@@ -84,18 +101,18 @@ def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
     expected = cohort_scans.make_dataset(folder / "data", good=args.good, bad=args.bad, seed=args.seed)
     inputs = _inputs(folder / "data")
     command = dataset_command(folder / "data", folder / "out", args.jobs)
-    first, seconds = spineps(*command)
+    first, cost = spineps(*command)
     table = [line.split("\t") for line in (folder / "out" / "cohort.tsv").read_text().splitlines()[1:]]
     codes = {row[3]: None if row[5] == "n/a" else row[5] for row in table}
     right = sum(codes.get(scan) == (None if code is None else str(code)) for scan, code in expected.items())
     statuses = Counter(row[4] for row in table)
-    print(f"cohort of {len(expected)}: {dict(statuses)}, {right} with the right code, exit {first.returncode}, {seconds:.0f} s")
+    print(f"cohort of {len(expected)}: {dict(statuses)}, {right} with the right code, exit {first.returncode}, {cost}")
     wrong = {scan: (code, codes.get(scan)) for scan, code in expected.items() if codes.get(scan) != (code and str(code))}
     print(f"  unlike expected: {wrong}; tracebacks: {first.stderr.count('Traceback')}")
     before = cohort_scans.tree(folder / "out")
-    second, seconds = spineps(*command)
+    second, cost = spineps(*command)
     same = cohort_scans.tree(folder / "out") == before
-    print(f"  second run: {second.stderr.count(': done in')} computed, {seconds:.1f} s, tree the same: {same}")
+    print(f"  second run: {second.stderr.count(': done in')} computed, {cost}, tree the same: {same}")
     print(f"  inputs unchanged, bytes and times: {_inputs(folder / 'data') == inputs}")
 
 
@@ -105,7 +122,7 @@ def kills(folder: Path, args: argparse.Namespace) -> None:
     dataset, root, rng = folder / "data", folder / "out", random.Random(args.seed)
     cohort_scans.make_dataset(dataset, good=args.kill_scans, bad=2, seed=args.seed)
     command = dataset_command(dataset, folder / "whole", args.jobs)
-    _, seconds = spineps(*command)
+    _, (seconds, _) = spineps(*command)
     whole, partial, wrong, restarts, killed = cohort_scans.tree(folder / "whole"), 0, 0, 0, 0
     command = dataset_command(dataset, root, args.jobs)
     while killed < args.kills:
@@ -263,18 +280,13 @@ def overhead(folder: Path, args: argparse.Namespace) -> None:
     print(f"{more} scans more on Dask: {wall_ms:.1f} ms each, of which all processes together compute {processor_ms:.1f} ms")
 
 
-def _handed_out(folder: Path, number: int) -> tuple[float, float]:
-    """Seconds that pass, and that all processes compute, for a number of empty files."""
+def _handed_out(folder: Path, number: int) -> Cost:
+    """What a number of empty files costs."""
     for subject in range(number):
         cohort_scans.scan_place(folder / "data", subject).touch()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    run, seconds = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dask", "local:2")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(
-        f"{number} empty scans on Dask: {run.stderr.count('INPUT_EMPTY')} refused, {seconds:.1f} s, computing {processor:.1f} s"
-    )
-    return seconds, processor
+    run, cost = spineps(*dataset_command(folder / "data", folder / "out", 1), "--dask", "local:2")
+    print(f"{number} empty scans on Dask: {run.stderr.count('INPUT_EMPTY')} refused, {cost}")
+    return cost
 
 
 def _inputs(folder: Path) -> dict[str, tuple[int, str]]:

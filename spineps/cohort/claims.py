@@ -143,7 +143,7 @@ class Claims:
         return True
 
     def _sign(self, file: Path) -> None:
-        atomic.write_json(file, {**_this_process(), "token": self._token})
+        atomic.write_json(file, {**_this_process(), "token": self._token}, durable=False)
 
     def _is_stale(self, name: str) -> bool:
         """Whether the owner is surely gone, or has not been heard of for long enough."""

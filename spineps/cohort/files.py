@@ -84,7 +84,7 @@ class KnownFiles:
         if not self.changed:
             return
         try:
-            with atomic.stage(self._place.parent, self._place.stem) as staged:
+            with atomic.stage(self._place.parent, self._place.stem, durable=False) as staged:
                 staged.write_json(self._place.name, {"format": _FORMAT, "files": self._known})
                 staged.commit()
         except OutputError:

@@ -196,6 +196,19 @@ def test_the_steps_that_are_killed_are_all_there_are(tmp_path: Path, monkeypatch
     assert fail.left > 0
 
 
+@pytest.mark.parametrize(("durable", "waits"), [(True, 4), (False, 0)])
+def test_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, waits: int) -> None:
+    """Each file, the folder before the mark, and the folder after it; not at all where nothing need outlive a loss of power."""
+    waited = []
+    monkeypatch.setattr(atomic.os, "fsync", waited.append)
+    with atomic.stage(tmp_path, durable=durable) as staged:
+        staged.write_text("mask", "new")
+        staged.write_text("run.json", "new")
+        staged.commit()
+    assert len(waited) == waits
+    assert names(tmp_path) == ["mask", "run.json"]
+
+
 def test_bytes_that_read_back_differently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 

@@ -145,6 +145,12 @@ def test_one_of_many_followers_succeeds(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_claim_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spineps.io.atomic.os.fsync", lambda _handle: pytest.fail("a claim need not outlive a loss of power"))
+    with Claims(tmp_path) as claims:
+        assert claims.take("case")
+
+
 def test_a_claim_that_was_taken_over_is_left_to_its_new_owner(tmp_path: Path) -> None:
     first = Claims(tmp_path)
     first.take("case")
