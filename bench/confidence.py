@@ -3,9 +3,14 @@
     python bench/confidence.py run --count 200     # segment held-out phantoms into bench/out; goes on where it was
     python bench/confidence.py fit                 # cross-validated figures, nothing written into the package
     python bench/confidence.py fit --write         # also spineps/stages/confidence.json and docs/images/confidence.png
+    python bench/confidence.py names FIT SHOWN     # of names alone, from two levels.json of bench/levels.py of other seeds
 
 Seeds are below 100000, those of training are not. Half of the phantoms are T2-weighted as most scans are; the other half have
 every other contrast in turn, so that there are poor masks to tell from good ones. Run it again for every new bundled model.
+
+Names need hundreds of fields of view and no masks of a network, so ``names`` takes those of ``bench/levels.py`` (true masks and
+masks with errors): fitted on the first file, looked at on the second; with ``--write`` it changes the names' model alone and
+draws docs/images/name_confidence.png.
 
 A mask is right with a Dice of 0.8, a name if it is that of the true vertebra. A scan is well if every vertebra that its field
 of view does not cut is found (IoU 0.5), nothing else is taken for one, and no name is wrong.
@@ -40,6 +45,7 @@ from spineps.volume import Levels, LevelStatus, Result, Vertebra
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "spineps" / "stages" / "confidence.json"
 PLOT = REPOSITORY / "docs" / "images" / "confidence.png"
+NAMES_PLOT = PLOT.with_name("name_confidence.png")
 FIRST_SEED = 73_000
 GOOD_IOU = 2 / 3  # a Dice of 0.8: such a mask is right
 FOUND_IOU = 0.5  # such a vertebra is found, and its name can be judged (panoptic quality)
@@ -223,11 +229,16 @@ def fit_name(rows: Sequence[Row]) -> Plain:
 
     The names of a scan are right or wrong together, so that all of a scan's count as one case.
     """
-    groups = [named for row in rows if (named := named_in([row]))]
-    vertebrae = [v for named in groups for v in named]
-    x = np.array([name_signs(v["posterior"])["posterior"] for v in vertebrae]).reshape(-1, 1)
-    y = np.array([v["name"] == v["true"] for v in vertebrae], float)
-    cases = np.array([1 / len(named) for named in groups for _ in named])
+    groups = [[(v["posterior"], v["name"] == v["true"]) for v in named] for row in rows if (named := named_in([row]))]
+    return fit_posteriors(groups)
+
+
+def fit_posteriors(groups: Sequence[Sequence[tuple[float, bool]]]) -> Plain:
+    """The same from pairs of posterior and whether the name is right, a group a scan."""
+    pairs = [pair for group in groups for pair in group]
+    x = np.array([name_signs(posterior)["posterior"] for posterior, _ in pairs]).reshape(-1, 1)
+    y = np.array([right for _, right in pairs], float)
+    cases = np.array([1 / len(group) for group in groups for _ in group])
     bias, weight = minimised(x, y, cases, np.array([0.0, 1.0]), free_bias=False)
     term = {"mean": 0.0, "spread": 1.0, "weight": round(float(weight), 4)}
     return {"bias": round(float(bias), 4), "terms": {"posterior": term}}
@@ -313,10 +324,8 @@ def draw(pairs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], tar
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 3.5), dpi=110, layout="constrained")
-    titles = {"mask": "Masks of vertebrae", "name": "Names of vertebrae", "score": "Scans: nothing wrong"}
-    for axes, (name, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        said, true = pairs[name]
+    figure = Figure(figsize=(3.2 * len(pairs), 3.5), dpi=110, layout="constrained")
+    for axes, (title, (said, true)) in zip(figure.subplots(1, len(pairs)), pairs.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         if len(said):
             for mean, share, n in reliability(said, true):
@@ -330,6 +339,49 @@ def draw(pairs: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]], tar
     atomic.write_bytes(target, out.getvalue())
 
 
+def groups_of(levels: Path) -> list[list[tuple[float, bool]]]:
+    """Pairs of posterior and whether the name is right, a group a field of view as people have them."""
+    outcomes = json.loads(levels.read_text(encoding="utf-8"))["outcomes"]
+    return [
+        [(p, name == true) for p, name, true in zip(o["posteriors"], o["best"], o["truth"], strict=True)]
+        for o in outcomes
+        if o["drawn"] == "any" and o["best"]
+    ]
+
+
+def report_names(fit: Path, shown: Path, *, write: bool) -> None:
+    """Fit the names' model on one file of outcomes, look at it on another."""
+    known, new = groups_of(fit), groups_of(shown)
+    seeds = [{o["seed"] for o in json.loads(path.read_text(encoding="utf-8"))["outcomes"]} for path in (fit, shown)]
+    if seeds[0] & seeds[1]:
+        raise SystemExit("the two files share phantoms: run bench/levels.py once more with another --seed")
+    plain = fit_posteriors(known)
+    model = model_of(plain)
+    pairs = [pair for group in new for pair in group]
+    true = np.array([right for _, right in pairs], bool)
+    before = np.array([posterior for posterior, _ in pairs])
+    said = np.array([model.probability(name_signs(posterior)) for posterior in before])
+    told = {"posterior": figures(before, true), "confidence": figures(said, true)}
+    print("| what | " + " | ".join(told["posterior"]) + " |\n|" + "---|" * 7)
+    for name, numbers in told.items():
+        print(f"| {name} | " + " | ".join(f"{value:.4g}" for value in numbers.values()) + " |")
+    print(f"fields: {len(known)} fitted, {len(new)} looked at; bias {plain['bias']}, {plain['terms']}")
+    target = NAMES_PLOT if write else shown.with_name("name_confidence.png")
+    draw({"Solver's posterior": (before, true), "Confidence of the name": (said, true)}, target)
+    print(f"plot: {target}")
+    if write:
+        data = json.loads(DATA.read_text(encoding="utf-8"))
+        data["models"]["name"] = plain
+        data["cross_validated"]["name"] = {key: round(value, 4) for key, value in told["confidence"].items()}
+        data["names"] = {"fitted": f"{len(known)} fields, seeds {span(seeds[0])}", "shown": f"{len(new)}, {span(seeds[1])}"}
+        atomic.write_text(DATA, json.dumps(data, indent=1) + "\n")
+        print(f"written: {DATA.name}")
+
+
+def span(seeds: set[int]) -> str:
+    return f"{min(seeds)} to {max(seeds)}"
+
+
 def report(rows: Path, *, write: bool, plot: Path) -> None:
     scans = [row for row in read(rows) if row["found"]]
     pairs = foretold(scans)
@@ -341,7 +393,8 @@ def report(rows: Path, *, write: bool, plot: Path) -> None:
     for name, plain in models.items():
         weights = ", ".join(f"{sign} {term['weight']}" for sign, term in plain["terms"].items())
         print(f"{name}: bias {plain['bias']}, weights {weights}")
-    draw(pairs, plot)
+    titles = {"mask": "Masks of vertebrae", "name": "Names of vertebrae", "score": "Scans: nothing wrong"}
+    draw({title: pairs[name] for name, title in titles.items()}, plot)
     print(f"plot: {plot}")
     if write:
         seeds = [row["seed"] for row in scans]
@@ -356,13 +409,18 @@ def report(rows: Path, *, write: bool, plot: Path) -> None:
             "cross_validated": {name: {k: round(v, 4) for k, v in figures(*pair).items()} for name, pair in pairs.items()},
             "models": models,
         }
+        kept = json.loads(DATA.read_text(encoding="utf-8"))
+        if "names" in kept:  # fitted on hundreds of fields, which these few scans do not overrule
+            data["names"], data["models"]["name"] = kept["names"], kept["models"]["name"]
+            data["cross_validated"]["name"] = kept["cross_validated"]["name"]
         atomic.write_text(DATA, json.dumps(data, indent=1).replace("NaN", "null") + "\n")
         print(f"written: {DATA.name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "fit"))
+    parser.add_argument("what", choices=("run", "fit", "names"))
+    parser.add_argument("levels", type=Path, nargs="*", metavar="LEVELS_JSON", help="to fit on and to look at (names)")
     parser.add_argument("--rows", type=Path, default=REPOSITORY / "bench" / "out" / "confidence.jsonl")
     parser.add_argument("--count", type=int, default=100, help="phantoms (run)")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
@@ -370,6 +428,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.what == "run":
         collect(args.rows, args.count, args.first_seed)
+    elif args.what == "names":
+        if len(args.levels) != 2:
+            parser.error("names takes two levels.json of bench/levels.py: one to fit on, one to look at")
+        report_names(*args.levels, write=args.write)
     else:
         report(args.rows, write=args.write, plot=PLOT if args.write else args.rows.with_suffix(".png"))
     return 0

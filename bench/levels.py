@@ -63,7 +63,10 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found in one field of view; ``bodies`` are the names of those that it shows whole."""
+    """What was found in one field of view; ``bodies`` are the names of those that it shows whole.
+
+    ``posteriors`` are the solver's of each name in ``best``, which stand in the order of ``truth``.
+    """
 
     seed: int
     masks: str
@@ -72,6 +75,7 @@ class Outcome:
     bodies: list[str]
     truth: list[str]
     best: list[str]
+    posteriors: list[float]
     probability: float
     status: str
     seconds: float
@@ -136,10 +140,9 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
         sacrum = SACRUM_INSTANCE in anatomy.levels
         bodies = [anatomy.levels[number] for number in bodies_of(anatomy.semantic, anatomy.instance)[0]]
         levels = naming.levels
-        best = list(levels.best)
-        outcomes.append(
-            Outcome(seed, masks, drawn, sacrum, bodies, truth, best, levels.probability, levels.status.value, seconds)
-        )
+        sure = [levels.confidence(number) for number in levels.names]
+        found = (truth, list(levels.best), sure, levels.probability, levels.status.value)
+        outcomes.append(Outcome(seed, masks, drawn, sacrum, bodies, *found, seconds))
     return outcomes
 
 

@@ -93,6 +93,39 @@ def test_what_is_written_is_what_the_package_reads(bench: ModuleType, tmp_path: 
     assert "| mask | 240 |" in capsys.readouterr().out
 
 
+def outcomes(target: Path, first_seed: int, fields: int = 400) -> Path:
+    """What bench/levels.py writes; the names' posteriors have log odds twice as large as they should."""
+    rng = np.random.default_rng(first_seed)
+    made = []
+    for seed in range(first_seed, first_seed + fields):
+        odds = float(rng.uniform(-1, 3))
+        name = "L1" if rng.random() < 1 / (1 + np.exp(-odds)) else "L2"
+        field = {"seed": seed, "drawn": "any", "best": ["L1"], "truth": [name], "posteriors": [1 / (1 + np.exp(-2 * odds))]}
+        made += [field, {**field, "drawn": "t13", "truth": ["T12"]}]
+    target.write_text(json.dumps({"outcomes": made}))
+    return target
+
+
+def test_names_are_fitted_on_one_file_and_looked_at_on_another(bench: ModuleType, tmp_path: Path, capsys: Any) -> None:
+    fit, shown = outcomes(tmp_path / "fit.json", 0), outcomes(tmp_path / "shown.json", 1000)
+    before = bench.DATA.read_bytes()
+    assert bench.main(["names", str(fit), str(shown)]) == 0
+    said = capsys.readouterr().out
+    assert "400 fitted, 400 looked at" in said
+    weight = bench.fit_posteriors(bench.groups_of(fit))["terms"]["posterior"]["weight"]
+    assert weight == pytest.approx(0.5, abs=0.1)
+    errors = {line.split(" | ")[0]: float(line.split(" | ")[4]) for line in said.splitlines() if "| 400 |" in line}
+    assert errors["| confidence"] < errors["| posterior"]
+    assert bench.DATA.read_bytes() == before
+    assert (tmp_path / "name_confidence.png").stat().st_size > 5_000
+
+
+def test_names_are_not_looked_at_where_they_were_fitted(bench: ModuleType, tmp_path: Path) -> None:
+    fit = outcomes(tmp_path / "fit.json", 0, 20)
+    with pytest.raises(SystemExit, match="share phantoms"):
+        bench.main(["names", str(fit), str(fit)])
+
+
 def test_a_perfect_result_is_right(bench: ModuleType) -> None:
     result = made_result(3, names=True)
     truth = np.where(result.instance.labels < 100, result.instance.labels, 0).astype(np.uint8)
