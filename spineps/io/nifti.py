@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from nibabel.spatialimages import SpatialImage
 
 from spineps.errors import ErrorCode, ResourceError
 from spineps.io.affine import AffineChoice
 from spineps.io.content import checked_labels, checked_scan, scan_values
 from spineps.io.load import ReadOptions, Stored, load_file
-from spineps.io.memory import IN_MEMORY_NAME, load_image
 from spineps.io.shown import shown_name
 from spineps.labels import Scheme
 from spineps.volume import LabelMap, Scan, Source
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 __all__ = ["AffineChoice", "ReadOptions", "from_nibabel", "labels_from_nibabel", "read_labels", "read_scan"]
 
@@ -91,6 +92,8 @@ def from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT) -> Scan:
     SpinepsError
         As for :func:`read_scan`.
     """
+    from spineps.io.memory import IN_MEMORY_NAME, load_image
+
     with _reading(IN_MEMORY_NAME):
         return _scan(load_image(image, options), IN_MEMORY_NAME)
 
@@ -103,6 +106,8 @@ def labels_from_nibabel(image: SpatialImage, options: ReadOptions = _DEFAULT, *,
     SpinepsError
         As for :func:`read_labels`.
     """
+    from spineps.io.memory import IN_MEMORY_NAME, load_image
+
     with _reading(IN_MEMORY_NAME):
         return _label_map(load_image(image, options), IN_MEMORY_NAME, scheme)
 

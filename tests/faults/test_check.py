@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from nibabel.nifti1 import header_dtype as nifti1_dtype
+from nibabel.nifti2 import header_dtype as nifti2_dtype
 
 from spineps.cli import main
 from spineps.errors import ErrorCode, ExitCode
+from spineps.io.header import NIFTI1, NIFTI2
 
 from . import build
 from .test_refused import FLIPPED, GOOD, GOOD_GZ, ROWS, Builder, blocks
@@ -68,8 +73,17 @@ def test_usage() -> None:
 def test_torch_stays_out(tmp_path: Path) -> None:
     code = (
         "import sys; from spineps.cli import main; exit_code = main(sys.argv[1:]); "
-        "sys.exit(exit_code or any(name in sys.modules for name in ('torch', 'TPTBox', 'matplotlib')) and 99)"
+        "heavy = ('torch', 'TPTBox', 'matplotlib', 'scipy', 'nibabel'); "
+        "sys.exit(exit_code or any(name in sys.modules for name in heavy) and 99)"
     )
     path = str(build.put(tmp_path, GOOD))
     done = subprocess.run([sys.executable, "-c", code, "check", path], cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("ours", "known"), [(NIFTI1, nifti1_dtype), (NIFTI2, nifti2_dtype)])
+def test_fields_lie_where_nibabel_knows_them(ours: np.dtype[Any], known: np.dtype[Any]) -> None:
+    assert ours.itemsize == known.itemsize
+    assert ours.fields is not None
+    assert known.fields is not None
+    assert {name: field[:2] for name, field in ours.fields.items()} == {name: known.fields[name][:2] for name in ours.fields}
