@@ -62,6 +62,7 @@ class Claims:
         self._folder = folder
         self._clock = clock
         self._token = uuid.uuid4().hex
+        self._owner = {**_this_process(), "token": self._token}
         self._held: set[str] = set()
         self.taken_over: set[str] = set()
         self._seen: dict[str, _Seen] = {}
@@ -143,7 +144,7 @@ class Claims:
         return True
 
     def _sign(self, file: Path) -> None:
-        atomic.write_json(file, {**_this_process(), "token": self._token}, durable=False)
+        atomic.write_json(file, self._owner, durable=False)
 
     def _is_stale(self, name: str) -> bool:
         """Whether the owner is surely gone, or has not been heard of for long enough."""

@@ -27,7 +27,7 @@ from spineps.cohort.cluster import GPU, connected, is_ours, keep_up, quiet
 from spineps.cohort.files import hash_of, read_json
 from spineps.cohort.pool import AHEAD, TICK_S, Work
 from spineps.cohort.settings import CohortSettings
-from spineps.cohort.wire import order_to_plain, outcome_from_plain, task_to_plain
+from spineps.cohort.wire import line, order_to_plain, outcome_from_plain, task_to_plain
 from spineps.config import Device
 from spineps.errors import ErrorCode, ResourceError, SpinepsError
 from spineps.io import atomic
@@ -144,9 +144,8 @@ class DaskPool:
             name = self._terms.name
             resources = {name: 1.0, **({GPU: 1 / AHEAD} if self._gpu else {})}
             key = f"{name}-{task.name}"
-            future = client.submit(
-                dask_worker.compute_scan, name, task_to_plain(task), key=key, resources=resources, pure=False
-            )
+            sent = line(task_to_plain(task))  # Dask would look into plain values one by one
+            future = client.submit(dask_worker.compute_scan, name, sent, key=key, resources=resources, pure=False)
             self._given[key] = (future, task)
             future.add_done_callback(self._heard.put)
         if not self._given and not self._waiting:  # with no worker just now, there may still be something to do

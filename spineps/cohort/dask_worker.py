@@ -6,6 +6,7 @@ giving them the Dask resource that every scan takes one of. So a worker that can
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +88,11 @@ class ScanWorker(WorkerPlugin):  # type: ignore[misc]
         """The run is over, or the worker is."""
         self.close()
 
-    def compute(self, plain: Message) -> dict[str, Any]:
-        """One scan, from its file to its files."""
+    def compute(self, sent: bytes) -> dict[str, Any]:
+        """One scan, from its file to its files; its task is a line of :mod:`spineps.cohort.wire`."""
         if self._desk is None:
             raise RuntimeError("a worker that refused was given a scan")
-        return outcome_to_plain(self._desk.compute(task_from_plain(dict(plain))))
+        return outcome_to_plain(self._desk.compute(task_from_plain(json.loads(sent))))
 
     def close(self) -> None:
         """End the process behind the desk."""
@@ -103,13 +104,13 @@ class ScanWorker(WorkerPlugin):  # type: ignore[misc]
         self._worker.log_event(self.name, said if topic != OFFER else {**said, "threads": self._threads})
 
 
-def compute_scan(name: str, plain: Message) -> dict[str, Any]:
+def compute_scan(name: str, sent: bytes) -> dict[str, Any]:
     """The Dask task of one scan, for the run of that name."""
     plugin = get_worker().plugins.get(name)
     if plugin is None:  # taken off while the scan was on its way
         raise Reschedule
     try:
-        return dict(plugin.compute(plain))
+        return dict(plugin.compute(sent))
     except DeskClosed:
         raise Reschedule from None
 

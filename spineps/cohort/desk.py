@@ -51,6 +51,7 @@ class Desk(Work):
         self._open: dict[str, Future[Outcome]] = {}
         self._busy_s = time.monotonic()
         self._closed = threading.Event()
+        self._pool: Pool | None = None
         threading.Thread(target=self._serve, name="desk", daemon=True).start()
 
     def compute(self, task: Task) -> Outcome:
@@ -65,6 +66,8 @@ class Desk(Work):
         """
         future: Future[Outcome] = Future()
         self._handed_in.put((task, future))
+        if self._pool is not None:
+            self._pool.wake()
         if self._closed.is_set():
             self._send_away(DeskClosed())
         return future.result()
@@ -129,7 +132,8 @@ class Desk(Work):
     def _work(self) -> None:
         self._busy_s = time.monotonic()
         try:
-            Pool(self._machine, self._threads, self, order=self._order).run()
+            self._pool = Pool(self._machine, self._threads, self, order=self._order)
+            self._pool.run()
         except SpinepsError as error:
             self._say("refused", f"{error.message} {error.remedy}")
             self._send_away(error)

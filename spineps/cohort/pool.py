@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import spineps.errors
 from spineps.cohort.case import Outcome, Task
-from spineps.cohort.process import Message, WorkerProcess
+from spineps.cohort.process import Heard, Message, WorkerProcess
 from spineps.cohort.settings import MachineSettings
 from spineps.cohort.wire import outcome_from_plain, task_to_plain
 from spineps.errors import ErrorCode, ResourceError, SpinepsError
@@ -126,7 +126,7 @@ class Pool:
     ) -> None:
         self._machine, self._threads, self._work, self._debug, self._clock = machine, threads, work, debug, clock
         self._order = order
-        self._heard: queue.Queue[tuple[WorkerProcess, Message | None]] = queue.Queue()
+        self._heard: queue.Queue[Heard] = queue.Queue()
         self._slots: list[_Slot] = []
         self._again: deque[_Pending] = deque()
         self._false_starts = 0
@@ -153,6 +153,10 @@ class Pool:
                 slot.process.kill()
                 slot.process.forget()
             self._slots = []
+
+    def wake(self) -> None:
+        """Look at once whether there is a task; without it, one that comes late waits for the next word of a worker."""
+        self._heard.put((None, None))
 
     def _feed(self) -> bool:
         """Give out tasks: one to every worker, new workers included, then one ahead; whether anything is under way."""

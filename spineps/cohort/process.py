@@ -21,6 +21,8 @@ _START: Final = "import sys; sys.path[:] = sys.argv.pop(1).split(chr(31)); from 
 _PATHS: Final = chr(31)
 _END_S: Final = 20.0
 Message = Mapping[str, Any]
+Heard = tuple["WorkerProcess | None", Message | None]
+"""Who said what; None in place of the word where a worker has ended, in place of both where somebody else wants to be heard."""
 
 
 class WorkerProcess:
@@ -34,7 +36,7 @@ class WorkerProcess:
         Threads of its networks.
     """
 
-    def __init__(self, heard: queue.Queue[tuple[WorkerProcess, Message | None]], *, threads: int, debug: bool = False) -> None:
+    def __init__(self, heard: queue.Queue[Heard], *, threads: int, debug: bool = False) -> None:
         command = [sys.executable, "-c", _START, _PATHS.join(sys.path), str(threads), *(["--debug"] if debug else [])]
         self._process = subprocess.Popen(
             command,

@@ -215,11 +215,12 @@ def check_places(folder: Path, names: FileNames, *, inputs: tuple[Path, ...] = (
         OUTPUT_NAME.
     """
     taken = {os.path.realpath(path) for path in inputs} | {os.path.abspath(path) for path in inputs}  # noqa: PTH100
+    nominal = os.path.abspath(folder)  # noqa: PTH100  (a path that may be too long for the system to look at)
+    folders = {nominal, os.path.realpath(nominal)}
     for name in names.all():
-        place = os.path.abspath(folder / name)  # noqa: PTH100  (a path that may be too long for the system to look at)
-        if len(os.fsencode(place)) >= _MAX_PATH_BYTES:
+        if len(os.fsencode(os.path.join(nominal, name))) >= _MAX_PATH_BYTES:  # noqa: PTH118
             raise _bad_name(name, f"has a path of more than {_MAX_PATH_BYTES - 1} bytes")
-        if place in taken or os.path.realpath(place) in taken:
+        if not taken.isdisjoint(os.path.join(place, name) for place in folders):  # noqa: PTH118
             raise _bad_name(name, "is the name of an input, which is never overwritten")
 
 
