@@ -142,7 +142,9 @@ class Oracle:
         shift_mm: Spacing = (16.0, 0.0, 0.0),
         error: float = 0.0,
         seed: int = 0,
+        parts_fused: bool = False,
     ) -> None:
+        self.parts_fused = parts_fused
         self.spacing_mm, self.cutout_size, self.shift_mm = spacing_mm, cutout_size, shift_mm
         self.calls = 0
         self._error, self._seed = error, seed

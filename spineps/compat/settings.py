@@ -182,6 +182,11 @@ class LargestComponents:
         """From the centre of the vertebral body to the centre of the cutout."""
         return self._network.shift_mm
 
+    @property
+    def parts_fused(self) -> bool:
+        """Whether its answers tell where bodies end that the mask fuses."""
+        return self._network.parts_fused
+
     def __call__(self, cutouts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels 0 to 3, shape (batch, P, I, R)."""
         return np.stack([self._kept(found) for found in self._network(cutouts)])

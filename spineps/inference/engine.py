@@ -87,6 +87,11 @@ class InstanceEngine(NetworkEngine):
         """From the centre of the vertebral body to the centre of the cutout."""
         return self.card.shift_mm
 
+    @property
+    def parts_fused(self) -> bool:
+        """Our networks are least sure where the mask fuses bodies (docs/compatibility.md has the numbers)."""
+        return False
+
     def __call__(self, cutouts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels 0 to 3, shape (batch, P, I, R), of semantic cutouts of the same shape."""
         found = [self._one(cutout) for cutout in cutouts]

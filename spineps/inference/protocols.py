@@ -120,6 +120,10 @@ class InstancePredictor(Protocol):
     def shift_mm(self) -> Spacing:
         """From the centre of the vertebral body to the centre of the cutout, along (P, I, R)."""
 
+    @property
+    def parts_fused(self) -> bool:
+        """Whether its answers tell where bodies end that the mask fuses; otherwise they are cut where they are thinnest."""
+
     def __call__(self, cutouts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels 0 none, 1 vertebra above, 2 centre, 3 below for semantic cutouts; both of shape (batch, P, I, R)."""
 

@@ -138,6 +138,11 @@ class PublishedInstanceEngine(NetworkEngine):
         """The cutout lies around the centre of the body."""
         return self.card.shift_mm
 
+    @property
+    def parts_fused(self) -> bool:
+        """Its votes alone make the instances, as in the published tool."""
+        return True
+
     def adapted(self, spacing_mm: Spacing) -> AtSpacing:
         """The same network at the spacing at which it works on a mask of a given spacing."""
         return AtSpacing(self, limited(spacing_mm, self._model))
@@ -194,6 +199,11 @@ class AtSpacing:
     def shift_mm(self) -> Spacing:
         """From the centre of the vertebral body to the centre of the cutout."""
         return self.engine.shift_mm
+
+    @property
+    def parts_fused(self) -> bool:
+        """Whether its answers tell where bodies end that the mask fuses."""
+        return self.engine.parts_fused
 
     def __call__(self, cutouts: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels 0 to 3, shape (batch, P, I, R), of semantic cutouts of the same shape."""

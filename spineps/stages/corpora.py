@@ -43,7 +43,7 @@ class Corpus:
     mask : ndarray of bool
         Its voxels.
     single : bool
-        False where it looks like several bodies that could not be told apart.
+        False where it looks like several bodies that could not be told apart, or where the cut between them is not final.
     """
 
     centre_vox: tuple[float, float, float]
@@ -58,7 +58,12 @@ class Corpus:
 
 
 def find_corpora(
-    semantic: NDArray[np.uint8], spacing_mm: Spacing, *, split_merged: bool = True, erode: bool = True
+    semantic: NDArray[np.uint8],
+    spacing_mm: Spacing,
+    *,
+    split_merged: bool = True,
+    erode: bool = True,
+    cuts_are_final: bool = True,
 ) -> tuple[tuple[Corpus, ...], tuple[Finding, ...]]:
     """Find the vertebral bodies.
 
@@ -75,6 +80,8 @@ def find_corpora(
         Cut merged bodies; if False they are only reported.
     erode : bool
         Erode bodies before they are told apart.
+    cuts_are_final : bool
+        Merged bodies end where they are cut; if False the votes of the instance network decide.
 
     Returns
     -------
@@ -92,7 +99,8 @@ def find_corpora(
     found = _eroded_bodies(np.ascontiguousarray(body[box.slices]), spacing_mm, erosions)
     pieces = _one_a_level([piece.shifted(box.start) for piece in found], spacing_mm)
     lost_mm = 2 * erosions * spacing_mm[1]
-    whole, findings = _without_merged(pieces, _disc_planes(semantic, spacing_mm), spacing_mm, lost_mm, split=split_merged)
+    discs = _disc_planes(semantic, spacing_mm)
+    whole, findings = _without_merged(pieces, discs, spacing_mm, lost_mm, split=split_merged, final=cuts_are_final)
     return tuple(_restored(piece, single, body, erosions) for piece, single in whole), findings
 
 
@@ -151,7 +159,7 @@ def _disc_planes(semantic: NDArray[np.uint8], spacing_mm: Spacing) -> list[float
 
 
 def _without_merged(
-    pieces: list[Piece], discs: list[float], spacing_mm: Spacing, lost_mm: float, *, split: bool
+    pieces: list[Piece], discs: list[float], spacing_mm: Spacing, lost_mm: float, *, split: bool, final: bool
 ) -> tuple[list[tuple[Piece, bool]], tuple[Finding, ...]]:
     """Bodies with those that look merged cut, and whether each is a single one; erosion took ``lost_mm`` of their size."""
     axes = _spine_axes(pieces, spacing_mm)
@@ -171,7 +179,7 @@ def _without_merged(
         code = FindingCode.MERGED_CORPUS_SPLIT if done else FindingCode.MERGED_CORPUS_KEPT
         fate = f"was split in {len(parts)}" if done else "was left as it is"
         findings.append(Finding(code, f"A vertebral body as tall as several (number {k + 1} from the top) {fate}."))
-        out.extend((part, done) for part in parts)
+        out.extend((part, done and final) for part in parts)
     return sorted(out, key=lambda p: float(p[0].centre_vox[1])), tuple(findings)
 
 

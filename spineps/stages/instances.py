@@ -75,7 +75,11 @@ def find_instances(
     grid = _grid_over(there, semantic.geometry, predictor)
     classes = resample(semantic.labels[region.slices].astype(np.uint8), there, grid, order=0)
     corpora, findings = find_corpora(
-        classes, grid.spacing_mm, split_merged=config.split_merged, erode=Step.BODY_EROSION not in config.without
+        classes,
+        grid.spacing_mm,
+        split_merged=config.split_merged,
+        erode=Step.BODY_EROSION not in config.without,
+        cuts_are_final=not predictor.parts_fused,
     )
     if not corpora:
         return RawInstances(labels, {}, (), findings)

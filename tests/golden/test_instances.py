@@ -44,6 +44,7 @@ class Perfect:
     spacing_mm = PUBLISHED_SPACING
     cutout_size = PUBLISHED_CUTOUT
     shift_mm = (0.0, 0.0, 0.0)
+    parts_fused = True
 
     def __init__(self, truth, boxes=()):
         self._truth, self._boxes = truth, iter(boxes)

@@ -331,6 +331,7 @@ def test_what_lies_below_the_canal_goes(spine: Spine) -> None:
 def test_only_the_largest_components_of_a_cutout_count() -> None:
     class Network:
         spacing_mm, cutout_size, shift_mm = (1.0, 1.0, 1.0), (10, 10, 10), (0.0, 0.0, 0.0)
+        parts_fused = False
 
         def __call__(self, cutouts: np.ndarray) -> np.ndarray:
             out = np.zeros(cutouts.shape, np.uint8)

@@ -145,3 +145,10 @@ def test_the_masks_of_the_bodies_are_whole():
     body = spine.semantic.labels == Structure.CORPUS
     assert sum(np.count_nonzero(c.mask) for c in corpora) > 0.97 * np.count_nonzero(body)
     assert all(body[c.box.slices][c.mask].all() and c.single for c in corpora)
+
+
+def test_cuts_that_are_not_final_are_marked():
+    spine = make_spine(6)
+    corpora, findings = _found(spine, _fuse(spine, 3), cuts_are_final=False)
+    assert [c.single for c in corpora] == [True, True, False, False, True, True]
+    assert [f.code for f in findings] == [FindingCode.MERGED_CORPUS_SPLIT]

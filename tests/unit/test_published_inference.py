@@ -241,6 +241,7 @@ def test_an_instance_network_with_a_range_of_spacings_takes_that_of_the_mask(tmp
     adapted: InstancePredictor = engine.adapted((1.0, 0.3, 9.0))
     assert adapted.spacing_mm == (1.0, 0.5, 4.0)
     assert (adapted.cutout_size, adapted.shift_mm) == (engine.cutout_size, engine.shift_mm)
+    assert adapted.parts_fused  # as published: the votes alone tell where a body ends
     cutout = np.full((1, 16, 24, 8), Structure.CORPUS, np.uint8)
     np.testing.assert_array_equal(adapted(cutout), engine(cutout))
 
