@@ -2,6 +2,7 @@
 
     python bench/levels.py [--count 200] [--variants 40] [--seed 60000] [--workers 1] [--masks true corrupted]
                            [--network FOLDER] [--out DIR]
+    python bench/levels.py --count 20 --variants 0 --masks true --network FOLDER    # what naming and measuring cost together
 
 Phantoms of seeds below 100 000, which nothing is trained or calibrated on. From each, the masks as they are and the masks with
 errors as a network makes them; with ``--network`` an image is painted too, and a labeling network joins. Further phantoms have
@@ -35,13 +36,14 @@ from spineps.labeling.evidence import gather_evidence
 from spineps.labeling.naming import decide
 from spineps.labeling.population import position_of
 from spineps.labels import SACRUM_INSTANCE, VERTEBRA, Scheme, Structure, lookup
+from spineps.measures import measure_structures
 from spineps.phantom.anatomy import Anatomy, AnatomySpec, build_anatomy
 from spineps.phantom.appearance import paint_patch
 from spineps.phantom.contrasts import Contrast
 from spineps.phantom.morphometry import Variant
 from spineps.training.corruption import corrupt
 from spineps.training.pool import bodies_of
-from spineps.volume import LabelMap, LevelStatus
+from spineps.volume import LabelMap, Levels, LevelStatus
 
 if TYPE_CHECKING:
     from spineps.inference.levels import LevelEngine
@@ -57,7 +59,8 @@ WHOLE_SPINE_CENTRE = (11.5, 14.5)
 LUMBAR_CENTRE = (18.0, 21.5)
 IN_PLANE_MM = (0.9, 1.3)
 SLICE_MM = (1.65, 4.4)
-TARGETS = {"anchored": 0.97, "others": 0.85, "flagged": 0.90, "variants": 0.85, "false_alarms": 0.02}
+TARGETS = {"anchored": 0.97, "others": 0.85, "flagged": 0.90, "variants": 0.85, "false_alarms": 0.02, "lumbar_seconds": 3.0}
+LESS_IS_BETTER = ("false_alarms", "lumbar_seconds")
 BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 
 
@@ -65,7 +68,8 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 class Outcome:
     """What was found in one field of view; ``bodies`` are the names of those that it shows whole.
 
-    ``posteriors`` are the solver's of each name in ``best``, which stand in the order of ``truth``.
+    ``posteriors`` are the solver's of each name in ``best``, which stand in the order of ``truth``. ``seconds`` are what the
+    names took of the processor, ``measuring`` what the measurements of true masks did.
     """
 
     seed: int
@@ -79,6 +83,7 @@ class Outcome:
     probability: float
     status: str
     seconds: float
+    measuring: float | None
 
     @property
     def anchored(self) -> bool:
@@ -127,14 +132,17 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
     outcomes = []
     for masks in setting.masks:
         semantic, instance = (anatomy.semantic, anatomy.instance) if masks == "true" else corrupted(anatomy, rng)
-        began = time.perf_counter()
-        maps = (
+        began = time.process_time()
+        maps = [
             LabelMap(np.asarray(array), anatomy.geometry, scheme)
             for array, scheme in ((semantic, Scheme.SEMANTIC), (instance, Scheme.INSTANCE))
-        )
+        ]
         evidence = gather_evidence(*maps, image, network)
         naming = decide(evidence)
-        seconds = time.perf_counter() - began
+        named = time.process_time()
+        if masks == "true":
+            measure_structures(maps[0], maps[1], given_levels(anatomy))
+        seconds, measuring = named - began, time.process_time() - named if masks == "true" else None
         instances = [] if evidence is None else list(evidence.column.instances)
         truth = sorted((anatomy.levels[number] for number in instances if number in anatomy.levels), key=position_of)
         sacrum = SACRUM_INSTANCE in anatomy.levels
@@ -142,8 +150,14 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
         levels = naming.levels
         sure = [levels.confidence(number) for number in levels.names]
         found = (truth, list(levels.best), sure, levels.probability, levels.status.value)
-        outcomes.append(Outcome(seed, masks, drawn, sacrum, bodies, *found, seconds))
+        outcomes.append(Outcome(seed, masks, drawn, sacrum, bodies, *found, seconds, measuring))
     return outcomes
+
+
+def given_levels(anatomy: Anatomy) -> Levels:
+    """The phantom's own names, for measuring."""
+    names = {number: name for number, name in anatomy.levels.items() if number != SACRUM_INSTANCE}
+    return Levels(LevelStatus.NAMED, names, {number: {name: 1.0} for number, name in names.items()})
 
 
 def corrupted(anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +206,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     told = [o for o in variants if enough_to_tell(o)]
     short_ribs = [o for o in variants if {"T12", "T13", "L1"} <= set(o.bodies) and o.sacrum and not enough_to_tell(o)]
     regular = [o for o in population if not shows_variant(o.truth)]
+    lumbar = [o for o in outcomes if o.sacrum]
     return {
         "fields": len(population),
         "anchored_fields": sum(o.anchored for o in population),
@@ -210,6 +225,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "false_alarms": share(shows_variant(o.best) and not o.flagged for o in regular),
         "false_alarms_with_flagged": share(shows_variant(o.best) for o in regular),
         "seconds": float(np.median([o.seconds for o in outcomes])) if outcomes else None,
+        "lumbar_seconds": max((o.seconds + o.measuring for o in lumbar if o.measuring is not None), default=None),
     }
 
 
@@ -227,8 +243,9 @@ def reliability(outcomes: Sequence[Outcome]) -> list[list[Any]]:
 
 def missed(numbers: dict[str, Any]) -> list[str]:
     """Targets that are missed."""
-    out = [name for name in ("anchored", "others", "flagged", "variants") if (numbers[name] or 1.0) < TARGETS[name]]
-    return [*out, *(["false_alarms"] if (numbers["false_alarms"] or 0.0) >= TARGETS["false_alarms"] else [])]
+    known = {name: numbers[name] for name in TARGETS if numbers[name] is not None}
+    least = [name for name, value in known.items() if name not in LESS_IS_BETTER and value < TARGETS[name]]
+    return least + [name for name, value in known.items() if name in LESS_IS_BETTER and value >= TARGETS[name]]
 
 
 def check_solver(tables: int) -> int:
