@@ -26,13 +26,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import cohort_scans
 
-from spineps.errors import ErrorCode, SpinepsError
+from spineps.errors import SpinepsError
 from spineps.io.nifti import read_scan
 
 FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1")
@@ -204,27 +202,14 @@ def flips(folder: Path, args: argparse.Namespace) -> None:
 
 
 def mutations(folder: Path, args: argparse.Namespace) -> None:
+    """In a process that only reads, so that its memory is that of the reader."""
     if not args.mutations:
         return
     place = cohort_scans.phantom_scan(cohort_scans.scan_place(folder, 0), args.seed)
-    plain, rng = gzip.decompress(place.read_bytes()), np.random.default_rng(args.seed)
-    codes: Counter[str] = Counter()
-    slowest, held = 0.0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for _ in range(args.mutations):
-        data = bytearray(plain)
-        for position in rng.integers(0, 352, rng.integers(1, 6)):
-            data[position] = int(rng.integers(256))
-        if rng.random() < 0.2:
-            data = data[: int(rng.integers(len(data)))]
-        place.write_bytes(gzip.compress(bytes(data), 1) if rng.random() < 0.5 else bytes(data))
-        began = time.perf_counter()
-        codes[_read(place)] += 1
-        slowest = max(slowest, time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{args.mutations} mutated files: {dict(codes)}")
-    print(
-        f"  slowest {slowest:.2f} s, peak memory {peak - held:.0f} MB above the {held:.0f} MB that the process had taken before"
-    )
+    fuzz = Path(__file__).with_name("fuzz.py")
+    options = ("--inputs", args.mutations, "--scan", place, "--corpus", folder / "found", "--seed", args.seed)
+    done = subprocess.run([sys.executable, fuzz, *map(str, options)], capture_output=True, text=True, check=False)
+    print(f"mutated files: exit {done.returncode}; {done.stdout.strip()}{done.stderr}")
 
 
 def sockets(folder: Path, args: argparse.Namespace) -> None:
@@ -293,14 +278,6 @@ def _inputs(folder: Path) -> dict[str, tuple[int, str]]:
     """Time and content of every file of a dataset."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
-
-
-def _read(place: Path) -> str:
-    try:
-        read_scan(place)
-    except SpinepsError as error:
-        return str(ErrorCode(error.code))
-    return "read"
 
 
 if __name__ == "__main__":

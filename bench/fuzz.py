@@ -2,6 +2,7 @@
 
     python bench/fuzz.py --minutes 10                 # guided by coverage, where atheris is installed
     python bench/fuzz.py --minutes 10 --engine plain  # mutations at random; runs everywhere
+    python bench/fuzz.py --inputs 10000 --scan FILE   # so many of them, of this file too
     python bench/fuzz.py --replay FILE                # what one file does
 
 Seeds are the good and the bad files of the table of faults. The first byte of an input says what the rest is: a file as it is,
@@ -14,7 +15,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import importlib.util
-import resource
 import sys
 import tempfile
 import time
@@ -37,6 +37,8 @@ SHAPE = (8, 8, 24)
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--inputs", type=int, metavar="N", help="so many mutations at random, however long it takes")
+    parser.add_argument("--scan", type=Path, metavar="FILE", help="a scan that is mutated too (.nii.gz)")
     parser.add_argument("--engine", choices=("auto", "atheris", "plain"), default="auto")
     parser.add_argument(
         "--corpus", type=Path, default=Path(__file__).parent / "out" / "fuzz", help="inputs that were worth keeping"
@@ -49,6 +51,8 @@ def main() -> int:
             print(Target(Path(scratch))(args.replay.read_bytes()))
             return 0
         args.corpus.mkdir(parents=True, exist_ok=True)
+        if args.inputs is not None:
+            return fuzz_plain(Path(scratch), args)
         guided = args.engine == "atheris" or (args.engine == "auto" and importlib.util.find_spec("atheris") is not None)
         return fuzz_guided(Path(scratch), args) if guided else fuzz_plain(Path(scratch), args)
 
@@ -75,13 +79,13 @@ class Target:
         """What became of an input; what else than a SpinepsError is raised goes on."""
         kind, content = (data[0], data[1:]) if data else (PLAIN, b"")
         self._place.write_bytes(gzip.compress(content, 1, mtime=0) if kind % 2 == PACKED else content)
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             self._reads[kind // 2 % OPTIONS](self._place)
             outcome = "read"
         except self._refused as error:
             outcome = str(error.code)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         self.slowest = max(self.slowest, seconds)
         self.counts[outcome] += 1
         if seconds > SECONDS:
@@ -90,9 +94,13 @@ class Target:
 
     def report(self, inputs: str) -> None:
         """Say what was found so far."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{sum(self.counts.values())} {inputs}: {dict(self.counts.most_common())}")
-        print(f"slowest {self.slowest:.2f} s, peak memory of the process {peak:.0f} MB", flush=True)
+        print(f"slowest {self.slowest:.2f} s of computing, peak memory of the process {peak_mb():.0f} MB", flush=True)
+
+
+def peak_mb() -> float:
+    """Most memory that this program held (what is told of a process counts the one that it was copied from)."""
+    return int(Path("/proc/self/status").read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 1024
 
 
 def seeds() -> Iterator[bytes]:
@@ -146,8 +154,11 @@ def fuzz_guided(scratch: Path, args: argparse.Namespace) -> int:
 def fuzz_plain(scratch: Path, args: argparse.Namespace) -> int:
     """Mutations of seeds: bytes, blocks, cuts, repeats and splices."""
     target, rng, pool = Target(scratch), np.random.default_rng(args.seed), list(seeds())
+    if args.scan is not None:
+        content = args.scan.read_bytes()
+        pool += [bytes([PLAIN]) + content, bytes([PACKED]) + gzip.decompress(content)]
     end = time.monotonic() + args.minutes * 60
-    while time.monotonic() < end:
+    while sum(target.counts.values()) < args.inputs if args.inputs is not None else time.monotonic() < end:
         data = mutated(pool[int(rng.integers(len(pool)))], pool, rng)
         try:
             target(data)
@@ -158,7 +169,7 @@ def fuzz_plain(scratch: Path, args: argparse.Namespace) -> int:
             print(f"{type(error).__name__}: {error}: {place}")
             return 1
     target.report("inputs, mutated at random")
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 > MEMORY_MB)
+    return int(peak_mb() > MEMORY_MB)
 
 
 def mutated(seed: bytes, pool: list[bytes], rng: np.random.Generator) -> bytes:

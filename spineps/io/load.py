@@ -159,12 +159,12 @@ def _numbers(raw: RawFile, header: Header, volume: int) -> NDArray[Any]:
     if raw.plain_size is not None and raw.plain_size < header.vox_offset + size * count:
         raise _cut(raw, raw.plain_size - header.vox_offset, size * count)
     before = raw.skip(volume * size)
-    buffer = bytearray(size)
+    buffer = np.empty(size, np.uint8)  # takes memory only as it is filled: a header may promise what the file does not hold
     filled = raw.read_into(memoryview(buffer))
     after = raw.skip((count - volume - 1) * size)
     if before + filled + after < size * count:
         raise _cut(raw, before + filled + after, size * count)
-    return np.frombuffer(buffer, dtype=header.dtype).reshape(shape, order="F")
+    return buffer.view(header.dtype).reshape(shape, order="F")
 
 
 def _cut(raw: RawFile, found: int, expected: int) -> InputError:

@@ -88,3 +88,20 @@ def test_memory_that_does_not_suffice(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.startswith("RESOURCE_MEMORY: 'a.nii' does not fit into memory."), done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told as on Linux")
+def test_a_promise_that_is_not_kept_takes_no_memory(tmp_path: Path) -> None:
+    """A header that states 1 GB, little enough for a scan, over some kilobytes of content."""
+    path = build.put(tmp_path, build.gz(build.header(shape=(1000, 1000, 1000), **BYTES) + bytes(9000)), "a.nii.gz")
+    code = (
+        "import sys; from spineps.io.nifti import read_scan; from spineps.errors import InputError\n"
+        "try:\n    read_scan(sys.argv[1])\n"
+        "except InputError as error:\n    print(error.code)\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=root)
+    said, peak_kib = done.stdout.split()
+    assert said == ErrorCode.INPUT_TRUNCATED
+    assert int(peak_kib) < 200 * 1024
