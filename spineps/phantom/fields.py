@@ -115,13 +115,18 @@ def capsule(
     length2 = np.float32(sum(float(d) ** 2 for d in direction) + 1e-6)
     along = sum(r * d for r, d in zip(rest, direction, strict=True)) / length2
     along = np.clip(along, 0, 1)
-    total = np.zeros_like(along)
-    for r, d in zip(rest, direction, strict=True):
+    total, steep = np.zeros_like(along), np.zeros_like(along)
+    for r, d, stretch in zip(rest, direction, axes, strict=True):
         across = r - along * d
         across *= across
         total += across
+        steep += across * np.float32(stretch**-2)
+    radius = np.float32(radii[0]) + np.float32(radii[1] - radii[0]) * along
     np.sqrt(total, out=total)
-    total -= np.float32(radii[0]) + np.float32(radii[1] - radii[0]) * along
+    steep = np.maximum(np.sqrt(steep), np.float32(1e-6)) / np.maximum(total, np.float32(1e-6))
+    total -= radius
+    if axes != ROUND:  # from the stretched space back to millimetres across the surface
+        total = np.maximum(total / steep, -radius * np.float32(min(axes)))
     distance: FloatArray = total
     return distance
 

@@ -46,6 +46,8 @@ class BoneStyle:
         Half thickness of laminae.
     arch_slope : float
         How far lumbar arches hang down, in mm a mm behind the body.
+    uneven_mm : float
+        Standard deviation of the surface of arches and processes from their smooth shapes.
     """
 
     scale: float
@@ -53,12 +55,14 @@ class BoneStyle:
     cortex_factors: tuple[float, float, float]
     lamina_mm: float
     arch_slope: float
+    uneven_mm: float
 
 
 def draw_bone_style(rng: np.random.Generator, scale: float) -> BoneStyle:
     """One person's bone style."""
     factors = (rng.uniform(1, 2.8), rng.uniform(1, 2), rng.uniform(0.7, 1.4))
-    return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, rng.uniform(2.5, 3.6) * scale, rng.normal(0.22, 0.06))
+    lamina_mm, uneven_mm = rng.uniform(2.6, 3.8) * scale, rng.uniform(0.1, 0.6)
+    return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, lamina_mm, rng.normal(0.18, 0.07), uneven_mm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ def _arch_patch(canvas: Canvas, site: Site, style: BoneStyle) -> Patch:
 
 def _commit(rng: np.random.Generator, canvas: Canvas, site: Site, style: BoneStyle, parts: _Parts) -> None:
     """Write the collected parts with their cortex and the joint spaces."""
-    patch, depth, owner = parts.patch, parts.depth, parts.owner
+    patch, owner = parts.patch, parts.owner
+    depth = parts.depth + np.float32(style.uneven_mm) * canvas.noise(rng, 5.0).reshape(-1)[patch.index]
     inside = depth < 0
     process, arch, spinous = style.cortex_factors
     table = np.full(256, process)
@@ -198,7 +203,7 @@ def _add_lumbar(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
     pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.4 - 0.08 * low) * h)
     parts.capsule(Structure.ARCUS, ((c + 1, side * (lateral - 0.5), 0.04 * h), pars), (4.2 * k, 3.8 * k))
     lamina = style.lamina_mm
-    height = (0.24 - 0.07 * low) * h / lamina
+    height = (0.26 - 0.07 * low) * h / lamina
     parts.capsule(
         Structure.ARCUS,
         (
@@ -309,7 +314,7 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
         if level.lumbar:
             lateral = half + q.pedicle_width / 2
             base: Point = (c + 0.38 * q.canal_depth, side * (lateral + 0.7), -0.04 * h)
-            thick = 6.5 * k * jitter
+            thick = 6.6 * k * jitter
         elif level.thoracic:
             base, thick = (c + 0.34 * q.canal_depth, side * (half + 1.0), -0.16 * h), 4.4 * k * jitter
         else:
@@ -320,20 +325,20 @@ def _add_facets(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
             mammillary = (base[0] + 7.5 * k, side * (abs(base[1]) + 1.5), -0.16 * h)
             distance = np.minimum(distance, ellipsoid(parts.patch.points, mammillary, (6.8 * k, 5.6 * k, 7.8 * k)))
         cut = joint.height_above(parts.patch, site.centre, side) + np.float32(joint.gap_mm / 2)
-        parts.add(np.maximum(distance, cut), _SUPERIOR[side], 0.25)
+        parts.add(np.maximum(distance, cut), _SUPERIOR[side])
     if site.below is not None:
         joint = site.below
         shape, off = facet_shape(joint)
         if level.lumbar:
-            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.55 * h), 6.7 * k * jitter
-        elif level.thoracic:
+            base, thick = (c + 0.4 * q.canal_depth, side * (joint.v - 4.5 * k), 0.52 * h), 7.4 * k * jitter
+        elif level.thoracic or level.position == C7:
             base, thick = (c + 0.5 * q.canal_depth + 2.5, side * (joint.v - 1.5), 0.22 * h), 4.2 * k * jitter
         else:
             base, thick = (c + 0.08 * q.canal_depth, side * (half + 4.2 * k), 0.1 * h), 5.2 * k * jitter
         end = joint.beside(thick * off + joint.gap_mm / 2, 0.45 * joint.half_mm, site.centre, side)
         distance = capsule(parts.patch.points, (base, end), (thick, thick * 0.85), shape)
         cut = np.float32(joint.gap_mm / 2) - joint.height_above(parts.patch, site.centre, side)
-        parts.add(np.maximum(distance, cut), _INFERIOR[side], 0.25)
+        parts.add(np.maximum(distance, cut), _INFERIOR[side])
         parts.space |= (np.abs(cut - joint.gap_mm / 2) < joint.gap_mm / 2 + 0.3) & (distance < 1.5)
 
 
@@ -343,7 +348,7 @@ def _add_spinous(rng: np.random.Generator, parts: _Parts, site: Site, style: Bon
         return
     angle = np.deg2rad(q.spinous_angle)
     rear = q.canal_centre + q.canal_depth / 2 + style.lamina_mm + 1.5
-    drop = 0.3 * q.height if not site.level.lumbar else 0.62 * q.height
+    drop = (rng.normal(0.54, 0.05) if site.level.lumbar else 0.3) * q.height
     root: Point = (rear, 0.0, drop)
     tip: Point = (
         rear + q.spinous_length * float(np.cos(angle)),
@@ -352,7 +357,7 @@ def _add_spinous(rng: np.random.Generator, parts: _Parts, site: Site, style: Bon
     )
     thick = q.spinous_thickness / 2
     tall = max(1.0, q.spinous_height / 2 / thick)
-    blade = capsule(parts.patch.points, (root, tip), (thick * 0.8, thick * rng.uniform(0.9, 1.15)), (1.0, 1.0, tall))
+    blade = capsule(parts.patch.points, (root, tip), (thick * 0.85, thick * rng.uniform(0.95, 1.25)), (1.0, 1.0, tall))
     parts.add(blade, Structure.SPINOUS, 0.2)
     if site.level.cervical and site.level.position < C7 and rng.random() < 0.7:
         for side in (LEFT, RIGHT):
