@@ -23,7 +23,6 @@ from spineps.errors import ErrorCode, InputError
 from spineps.evaluation.structures import CORPUS, is_counted_vertebra
 from spineps.geometry import Axes, Geometry, Reorientation
 from spineps.io import atomic
-from spineps.labels import lookup
 
 Point = tuple[float, float, float]
 Points = Mapping[int, Point]
@@ -117,7 +116,7 @@ def body_centroids_mm(instance: NDArray[Any], semantic: NDArray[Any], geometry: 
     dict of int to tuple of 3 float
         A vertebra without a body (C1) takes the centre of its whole mask.
     """
-    body = np.take(lookup(CORPUS), semantic, mode="clip")
+    body = np.isin(semantic, CORPUS)
     return _centres(instance, geometry, body)
 
 

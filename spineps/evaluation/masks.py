@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import fastremap
 import numpy as np
 from scipy import ndimage
 
@@ -191,7 +192,7 @@ def onto_grid(mask: LabelMap, target: Geometry) -> LabelMap:
 
 def scheme_of(labels: LabelArray) -> Scheme | None:
     """Tell the scheme of a label array from its labels; None where they fit no scheme, or nothing but what both share."""
-    found = {int(i) for i in np.flatnonzero(np.bincount(labels.ravel()))} - {0}
+    found = {int(i) for i in fastremap.unique(labels)} - {0}
     if found & _SEMANTIC_ONLY:
         return Scheme.SEMANTIC if found <= {int(s) for s in Structure} else None
     if not found - _SHARED:

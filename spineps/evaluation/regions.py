@@ -59,12 +59,17 @@ def region_codes(pair: Pair) -> tuple[Codes, Codes]:
     semantic = pair.arrays(Scheme.SEMANTIC)
     sides = []
     for side, (instances, table) in enumerate(zip(arrays, tables, strict=True)):
-        codes = np.take(table, instances, mode="clip")  # ids beyond the table belong to no region
+        codes = _long_enough(table, instances)[instances]  # np.take would make an int64 copy of the volume
         if semantic is not None:
             free = (semantic[side] > 0) & (semantic[side] != Structure.SACRUM) & (codes == 0)
             codes[free] = nearest(np.argwhere(free))
         sides.append(codes)
     return sides[0], sides[1]
+
+
+def _long_enough(table: Codes, labels: NDArray[Any]) -> Codes:
+    """The table, with zeros for ids beyond it: they belong to no region."""
+    return np.pad(table, (0, max(0, int(labels.max(initial=0)) + 1 - table.size)))
 
 
 def check_level_names(counts: JointCounts) -> None:

@@ -222,10 +222,10 @@ def _instances(pair: Pair, target: Target, *, components: bool) -> tuple[tuple[A
     """Label arrays that hold the instances of a structure, and whether they are components to be found first."""
     arrays = pair.arrays(Scheme.INSTANCE)
     if arrays is not None:
-        table = np.zeros(int(max(a.max() for a in arrays)) + 1, dtype=np.bool_)
-        for instance in range(1, table.size):
-            table[instance] = is_counted_vertebra(instance) if target is VERTEBRA else is_disc(instance)
-        return (np.where(table[arrays[0]], arrays[0], 0), np.where(table[arrays[1]], arrays[1], 0)), False
+        counted = is_counted_vertebra if target is VERTEBRA else is_disc
+        ids = [i if counted(i) else 0 for i in range(int(max(a.max() for a in arrays)) + 1)]
+        table = np.array(ids, dtype=np.min_scalar_type(max(ids)))
+        return (table[arrays[0]], table[arrays[1]]), False
     arrays = pair.arrays(Scheme.SEMANTIC) if components else None
     if arrays is None:
         return None, False

@@ -86,7 +86,7 @@ def checked_labels(
     if not (low >= 0 and high <= _LARGEST_LABEL):  # false for NaN as well
         what = f"is no label map: its values should be whole numbers from 0 to {_LARGEST_LABEL}"
         raise refusal(ErrorCode.INPUT_LABELS, name, what, remedy=remedy)
-    whole = np.rint(values)
+    whole = np.rint(values) if np.issubdtype(values.dtype, np.floating) else values
     labels: LabelArray = whole.astype(np.uint8) if np.rint(high) <= 255 else whole.astype(np.uint16)
     if np.issubdtype(values.dtype, np.floating) and np.abs(values - labels).max() > _ROUNDING:
         raise refusal(ErrorCode.INPUT_LABELS, name, "is no label map: it holds fractions", remedy=remedy)

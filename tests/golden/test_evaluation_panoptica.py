@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -59,6 +62,44 @@ def test_parity_with_panoptica(real_data, kind, group):
     assert (ours.rq, ours.sq, ours.pq, ours.dice) == (theirs.rq, theirs.sq, theirs.pq, theirs.sq_dsc)
     assert ours.assd_two_way == pytest.approx(theirs.sq_assd, abs=1e-6)  # it rounds distances to float32's precision
     assert ours.tp > 0
+
+
+@pytest.mark.parametrize("components", [False, True])
+@pytest.mark.parametrize("matcher", [Matcher.NAIVE, Matcher.BIPARTITE, Matcher.MERGE])
+def test_panoptica_over_the_whole_volume_says_the_same(matcher, components):
+    import panoptica as p
+
+    rng = np.random.default_rng(5)
+    coarse = rng.integers(0, 4, (2, 4, 5, 3)) * rng.integers(0, 2, (2, 4, 5, 3))
+    reference, prediction = coarse.repeat(3, 1).repeat(2, 2).repeat(3, 3).astype(np.uint16)
+    reference[reference == 3], prediction[0] = 300, reference[0]
+    prediction[1:7] = np.where(reference[1:7] > 0, reference[1:7] // 2 + 1, 0)
+    ours = panoptic_quality(reference, prediction, (1, 1, 1), matcher=matcher, components=components)
+    matchers = (p.NaiveThresholdMatching, p.MaxBipartiteMatching, p.instance_matcher.MaximizeMergeMatching)
+    whole = p.Panoptica_Evaluator(
+        expected_input=p.InputType.SEMANTIC if components else p.InputType.UNMATCHED_INSTANCE,
+        instance_approximator=p.ConnectedComponentsInstanceApproximator() if components else None,
+        instance_matcher=matchers[[Matcher.NAIVE, Matcher.BIPARTITE, Matcher.MERGE].index(matcher)](),
+        instance_metrics=[p.Metric.DSC, p.Metric.IOU],
+        global_metrics=[],
+    )
+    (theirs,) = whole.evaluate(prediction, reference).values()
+    assert (ours.tp, ours.fp, ours.fn) == (theirs.tp, theirs.fp, theirs.fn)
+    assert (ours.rq, ours.sq, ours.pq, ours.dice) == (theirs.rq, theirs.sq, theirs.pq, theirs.sq_dsc)
+    assert 0 < ours.tp < ours.n_reference
+
+
+def test_nothing_holds_the_arrays_of_a_subject_that_is_done():
+    def measured():
+        masks = [line(1, 1, 0, 2, 2), line(1, 1, 0, 0, 3)]
+        panoptic_quality(*masks, (1, 1, 1))
+        return [weakref.ref(mask) for mask in masks]
+
+    gc.disable()
+    try:
+        assert all(array() is None for array in measured())
+    finally:
+        gc.enable()
 
 
 def line(*labels):
