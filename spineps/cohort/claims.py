@@ -24,13 +24,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from spineps.cohort.files import read_json
+from spineps.cohort.files import hash_of, read_json
 from spineps.io import atomic
 
 HEARTBEAT_S: Final = 30.0
 STALE_S: Final = 90.0
 _OWNER: Final = "owner-{}.json"
 _SUFFIX: Final = ".claim"
+_ASIDE: Final = ".new-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Claims:
         self._folder = folder
         self._clock = clock
         self._token = uuid.uuid4().hex
-        self._owner = {**_this_process(), "token": self._token}
+        self._owner, self._maker = {**_this_process(), "token": self._token}, _maker()
         self._held: set[str] = set()
         self.taken_over: set[str] = set()
         self._seen: dict[str, _Seen] = {}
@@ -104,6 +105,15 @@ class Claims:
             self._own_file(name).unlink()
             self._place(name).rmdir()
 
+    def names(self) -> tuple[str, ...]:
+        """What is claimed, by whomever; claims that a killed process of this machine was putting together are taken away."""
+        entries = tuple(self._folder.iterdir()) if self._folder.is_dir() else ()
+        for entry in entries:
+            maker = entry.name.rpartition(_ASIDE)[2]
+            if maker != entry.name and _made_by_the_dead(maker):
+                shutil.rmtree(entry, ignore_errors=True)
+        return tuple(entry.stem for entry in entries if entry.suffix == _SUFFIX)
+
     @contextmanager
     def waiting_for(self, name: str, *, poll_s: float = 0.1) -> Iterator[None]:
         """Hold a claim for a short while, after whoever has it."""
@@ -122,7 +132,7 @@ class Claims:
 
     def _make(self, name: str) -> bool:
         """Put a new claim into its place; False where another stands."""
-        aside = self._folder / f"{name}.new-{uuid.uuid4().hex}"
+        aside = self._folder / f"{name}{_ASIDE}{self._maker}-{uuid.uuid4().hex}"
         try:
             self._sign(aside / self._own_file(name).name)
             with contextlib.suppress(OSError):
@@ -197,6 +207,22 @@ def _is_gone(owner: dict[str, Any]) -> bool:
     except OSError:
         return False
     return bool(owner.get("born")) and _born(str(owner["pid"])) != owner["born"]
+
+
+def _maker() -> str:
+    """Name of this process, short enough for a file's."""
+    return f"{_system()}-{os.getpid()}-{_born('self')}"
+
+
+def _made_by_the_dead(maker: str) -> bool:
+    """Whether :func:`_maker`, with more after it, is a process of this machine that does not run any more."""
+    system, pid, born = (*maker.split("-"), "", "")[:3]
+    return system == _system() and _born(pid) != born
+
+
+def _system() -> str:
+    """A hash of all within which a process id means one process."""
+    return hash_of([socket.gethostname(), _boot_id(), _process_space()])[:12]
 
 
 def _boot_id() -> str:

@@ -81,6 +81,7 @@ def run_cohort(
                 write_dataset_files(plan.root)
         try:
             _Run(plan, claims, watcher, debug=debug).run()
+            _tidy(plan, claims)
         finally:
             with _writing_root(claims, plan.root):
                 write_cohort_table(plan)
@@ -196,6 +197,15 @@ class _Run(Work):
         if outcome.crash:
             with suppress(OutputError):
                 atomic.write_text(place, outcome.crash)
+
+
+def _tidy(plan: Plan, claims: Claims) -> None:
+    """Take away what killed runs left of scans that are done: their claims, and what they were writing then."""
+    claimed = set(claims.names())
+    for case in plan.cases:
+        if case.name in claimed and claims.take(case.name):
+            plan.sweep(case)
+            claims.release(case.name)
 
 
 def _written_down(task: Task, outcome: Outcome) -> Outcome:

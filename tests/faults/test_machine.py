@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cohort_scans
+import forked_runs
 import pytest
 
 from spineps.cohort import case as case_module
@@ -165,6 +166,20 @@ def test_row_77_killed_at_every_change_of_a_file(dataset: Path, archive: Archive
         shutil.rmtree(root)
     assert changes > 20
     assert left == whole
+
+
+def test_row_77_a_whole_run_killed_at_changes_of_files(tmp_path: Path) -> None:
+    """The run with its worker, claims and table, a good scan and a bad one; ``bench/cohort.py`` kills it at every change."""
+    data, change = tmp_path / "data", 3
+    cohort_scans.make_dataset(data, good=1, bad=0, seed=4)
+    cohort_scans.scan_place(data, 1).touch()
+    runs = forked_runs.Runs(data)
+    assert runs.run(tmp_path / "whole") == ExitCode.COHORT_INCOMPLETE
+    whole = cohort_scans.tree(tmp_path / "whole")
+    while runs.run(root := tmp_path / f"out{change}", at_change=change) == forked_runs.KILLED:
+        assert runs.faults_after(root, whole) == []
+        change += 17
+    assert change > 60
 
 
 # ---- memory and workers

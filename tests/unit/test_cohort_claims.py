@@ -145,6 +145,20 @@ def test_one_of_many_followers_succeeds(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_process_was_putting_together_is_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "rename", lambda *_: None)
+        killed.setattr("spineps.cohort.claims.shutil.rmtree", lambda *_, **__: None)
+        killed.setattr("spineps.cohort.claims._born", lambda _pid: "1")  # as one of that number that ran before
+        Claims(tmp_path).take("theirs")
+    with Claims(tmp_path) as claims:
+        claims.take("ours")
+        (tmp_path / f"next.new-{claims._maker}-0").mkdir()
+        assert len(list(tmp_path.iterdir())) == 3
+        assert claims.names() == ("ours",)
+        assert sorted(place.name[:5] for place in tmp_path.iterdir()) == ["next.", "ours."]
+
+
 def test_a_claim_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spineps.io.atomic.os.fsync", lambda _handle: pytest.fail("a claim need not outlive a loss of power"))
     with Claims(tmp_path) as claims:
