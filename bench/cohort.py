@@ -29,6 +29,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import cohort_scans
+import forked_runs
 
 from spineps.errors import SpinepsError
 from spineps.io.nifti import read_scan
@@ -43,6 +44,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="workers of a run")
     parser.add_argument("--kills", type=int, default=3, help="SIGKILLs at random moments")
     parser.add_argument("--kill-scans", type=int, default=4, help="good scans of the dataset of the kills")
+    parser.add_argument("--every-change", type=int, default=0, metavar="K", help="kill at every K-th change of a file (1: all)")
+    parser.add_argument("--moments", type=int, default=0, help="SIGKILLs at random moments of runs that are forked")
     parser.add_argument("--runs", type=int, default=2, help="runs at once on one folder")
     parser.add_argument("--run-scans", type=int, default=6, help="scans of their dataset")
     parser.add_argument("--full-disk", type=int, default=2, help="good scans of the dataset on a full disk")
@@ -57,6 +60,7 @@ def main() -> None:
         folder = Path(scratch)
         whole_cohort(folder / "cohort", args)
         kills(folder / "kills", args)
+        kills_of_copies(folder / "copies", args)
         runs_at_once(folder / "runs", args)
         full_disk(folder / "full", args)
         flips(folder / "flips", args)
@@ -140,6 +144,30 @@ def kills(folder: Path, args: argparse.Namespace) -> None:
     wrong += cohort_scans.tree(root) != whole
     print(f"{killed} SIGKILLs at random moments of {seconds:.0f} s ({restarts} times from the start again):")
     print(f"  {partial} wrong or partial files under final names, trees unlike the undisturbed one after resuming: {wrong}")
+
+
+def kills_of_copies(folder: Path, args: argparse.Namespace) -> None:
+    """The same with runs that begin with everything loaded (see ``tests/forked_runs.py``): at every change, and at moments."""
+    if not args.every_change + args.moments:
+        return
+    cohort_scans.make_dataset(folder / "data", good=2, bad=2, seed=args.seed)
+    runs, whole, root, rng = forked_runs.Runs(folder / "data"), folder / "whole", folder / "out", random.Random(args.seed)
+    began = time.monotonic()
+    runs.run(whole)
+    seconds, tree, faults, killed = time.monotonic() - began, cohort_scans.tree(whole), list[str](), 0
+    while args.every_change and runs.run(root, at_change=1 + killed * args.every_change) == forked_runs.KILLED:
+        killed += 1
+        faults += runs.faults_after(root, tree)
+        shutil.rmtree(root)
+    print(f"{killed} SIGKILLs, one at every {args.every_change}th change of a file: {faults or 'nothing'} wrong", flush=True)
+    shutil.rmtree(root, ignore_errors=True)
+    faults, killed = [], 0
+    while killed < args.moments:
+        if runs.run(root, after_s=rng.uniform(0, seconds)) == forked_runs.KILLED:
+            killed += 1
+            faults += runs.faults_after(root, tree)
+        shutil.rmtree(root)
+    print(f"{killed} SIGKILLs at random moments of {seconds:.1f} s: {faults or 'nothing'} wrong", flush=True)
 
 
 def runs_at_once(folder: Path, args: argparse.Namespace) -> None:
