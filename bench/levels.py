@@ -12,7 +12,8 @@ is missed.
 
 Which fields show enough to tell a variant follows from what it is: a T13 is the thirteenth vertebra with ribs, which only a
 count from the dens to the first vertebra without ribs can say; an L6 is the sixth vertebra between the last rib and the sacrum.
-A lumbar field with a T13 shows no more than ribs that are short, on two levels instead of one: those are counted apart.
+A lumbar field with a T13 shows no more than ribs that are short, on two levels instead of one: those are counted apart. So
+are, among the fields that show the sacrum or the dens, those that show enough of a variant (``anchored_told``) and the others.
 (In patients only images of the whole spine tell such variants for certain: Tins and Balain, Insights Imaging 2016; 7:199-203.)
 """
 
@@ -137,7 +138,7 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
             LabelMap(np.asarray(array), anatomy.geometry, scheme)
             for array, scheme in ((semantic, Scheme.SEMANTIC), (instance, Scheme.INSTANCE))
         ]
-        evidence = gather_evidence(*maps, image, network)
+        evidence = gather_evidence(maps[0], maps[1], image, network)
         naming = decide(evidence)
         named = time.process_time()
         if masks == "true":
@@ -184,9 +185,16 @@ def painted(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
 
 
 def enough_to_tell(outcome: Outcome) -> bool:
-    """Whether a field of view shows what a variant is known by: all from the dens to L1, or from the last rib to the sacrum."""
-    needed = {"C2", "T13", "L1"} if outcome.drawn.startswith("t13") else {"T12", "L1", "L6"}
-    return needed <= set(outcome.bodies) and (outcome.sacrum or "C2" in needed)
+    """Whether a field of view shows what its variants are known by.
+
+    Of thoracic vertebrae all from the dens to L1, of lumbar ones those from the last rib to the sacrum.
+    """
+    needed = set()
+    if "T13" in outcome.truth or ("T11", "L1") in pairwise(outcome.truth):
+        needed |= {"C2", "L1"}
+    if "L6" in outcome.truth or (outcome.sacrum and outcome.truth[-1:] == ["L4"]):
+        needed |= {"T12", outcome.truth[-1]}
+    return needed <= set(outcome.bodies) and (outcome.sacrum or "T12" not in needed)
 
 
 def shows_variant(names: Sequence[str]) -> bool:
@@ -203,7 +211,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     population = [o for o in outcomes if o.drawn == "any"]
     wrong = [o for o in population if not o.right]
     variants = [o for o in outcomes if o.drawn != "any"]
-    told = [o for o in variants if enough_to_tell(o)]
+    told = [o for o in variants if {"T13", "L6"} & set(o.bodies) and enough_to_tell(o)]
     short_ribs = [o for o in variants if {"T12", "T13", "L1"} <= set(o.bodies) and o.sacrum and not enough_to_tell(o)]
     regular = [o for o in population if not shows_variant(o.truth)]
     lumbar = [o for o in outcomes if o.sacrum]
@@ -211,6 +219,8 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "fields": len(population),
         "anchored_fields": sum(o.anchored for o in population),
         "anchored": share(o.right for o in population if o.anchored),
+        "anchored_untold_fields": sum(o.anchored and not enough_to_tell(o) for o in population),
+        "anchored_told": share(o.right for o in population if o.anchored and enough_to_tell(o)),
         "others": share(o.right for o in population if not o.anchored),
         "wrong": len(wrong),
         "flagged": share(o.flagged for o in wrong),
