@@ -163,14 +163,14 @@ def scored(case: Case, models: Models) -> Score:
         print(f"{case.name}: {error}", file=sys.stderr)
         found = np.zeros(case.truth.shape, np.uint8)
     seconds = time.perf_counter() - start
-    found = np.where(found < 100, found, 0) * lookup(VERTEBRA)[case.semantic.labels]
+    return compared(case, np.where(found < 100, found, 0) * lookup(VERTEBRA)[case.semantic.labels], seconds)
+
+
+def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
+    """Score of the vertebrae that were found (PIR, 0 where there is none)."""
     pairs = np.bincount(case.truth.reshape(-1).astype(np.int64) * 256 + found.reshape(-1), minlength=65536).reshape(256, 256)
     body = lookup(BODY)[case.semantic.labels]
     bodies = np.bincount(case.truth[body].astype(np.int64) * 256 + found[body], minlength=65536).reshape(256, 256)
-    return _score(case, pairs, bodies, seconds)
-
-
-def _score(case: Case, pairs: NDArray[np.int64], bodies: NDArray[np.int64], seconds: float) -> Score:
     truths = [n for n in range(1, 256) if is_vertebra(n) and pairs[n].sum() and bodies[n].sum()]
     if case.kind != "crop":
         truths = [n for n in truths if not _cut(case.truth == n)]
