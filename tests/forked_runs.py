@@ -42,7 +42,7 @@ class Runs:
     """
 
     def __init__(self, dataset: Path) -> None:
-        self._dataset = dataset
+        self._dataset, self._log = dataset, dataset.with_suffix(".log")
         self._results: dict[str, Any] = {}
         models = load_models(COMPUTE, semantic_folder=FOLDERS.semantic, instance_folder=FOLDERS.instance)
         scan = ScanSettings(PipelineConfig(compute=COMPUTE), FOLDERS)
@@ -62,7 +62,7 @@ class Runs:
             os.setpgid(0, 0)
             _watch(str(root), changes, at_change)
             case._segmented, process.subprocess.Popen = self._segmented, _Copy
-            _say_into(root.with_suffix(".log"))
+            _say_into(self._log)
             os._exit(main(["dataset", "-i", str(self._dataset), "-o", str(root), *FLAGS]))
         began = time.monotonic()
         while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -78,6 +78,7 @@ class Runs:
         status = self.run(root)
         if status != ExitCode.COHORT_INCOMPLETE or cohort_scans.tree(root) != whole:
             faults.append(f"resumed with exit {status} to another tree")
+        faults += ["a traceback was said"] if "Traceback" in self._log.read_text() else []
         faults += [f"left over: {name}" for name in cohort_scans.partial_files(root)]
         return faults + [f"left over: {claim.name}" for claim in (root / ".spineps" / "claims").iterdir()]
 
