@@ -76,8 +76,9 @@ class Runs:
         left = cohort_scans.tree(root) if root.exists() else {}
         faults = [f"not whole: {name}" for name in left if not name.endswith(".partial") and left[name] != whole[name]]
         status = self.run(root)
-        if status != ExitCode.COHORT_INCOMPLETE or cohort_scans.tree(root) != whole:
-            faults.append(f"resumed with exit {status} to another tree")
+        others = {name for name, _ in cohort_scans.tree(root).items() ^ whole.items()}
+        if status != ExitCode.COHORT_INCOMPLETE or others:
+            faults.append(f"resumed with exit {status}, unlike the undisturbed run in {sorted(others)}")
         faults += ["a traceback was said"] if "Traceback" in self._log.read_text() else []
         faults += [f"left over: {name}" for name in cohort_scans.partial_files(root)]
         return faults + [f"left over: {claim.name}" for claim in (root / ".spineps" / "claims").iterdir()]
