@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import edt
@@ -30,6 +30,8 @@ PIECE_ML: Final = 1.0
 """A component with this much of body, disc or canal can be a piece of a spine that a gap breaks."""
 STRAY_MM: Final = 35.0
 """Bodies and discs whose centre is this far from the spine's midline are no part of it (half a large body and some more)."""
+STRAY_CANAL_MM: Final = 25.0
+"""Canal and cord whose centre is this far beside that midline are no part of it (half a wide canal and some rotation)."""
 POSTERIOR_REACH_MM: Final = 90.0
 """Posterior elements reach at most this far from the midline of the bodies."""
 SACRUM_GAP_MM: Final = 25.0
@@ -66,8 +68,8 @@ def clean_semantic(semantic: LabelMap, *, fill: bool = True) -> tuple[LabelMap, 
     """Remove what is no spine from a semantic mask and fill its holes (SPINEPS paper, section 2.4, and the published tool).
 
     Specks of a label are removed. The component that looks most like a spine is kept, and with it what is attached to it and
-    other pieces that continue its midline across a gap (a missed disc, metal). Bodies and discs far from the midline are
-    removed even where something ties them to the spine, and of the sacrum only what adjoins the spine's lower end is kept.
+    other pieces that continue its midline across a gap (a missed disc, metal). Bodies, discs and canals far from the midline
+    are removed even where something ties them to the spine, and of the sacrum only what adjoins the spine's lower end is kept.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def clean_semantic(semantic: LabelMap, *, fill: bool = True) -> tuple[LabelMap, 
     spacing_mm = semantic.geometry.spacing_mm
     labels = _without_specks(np.ascontiguousarray(whole[box.slices]), spacing_mm)
     before = int(np.count_nonzero(labels))
-    labels = _without_stray_bodies(_spine_only(labels, spacing_mm), spacing_mm)
+    labels = _without_stray(_spine_only(labels, spacing_mm), spacing_mm)
     labels = _with_sacrum_at_the_end(labels, spacing_mm)
     removed_ml = (before - int(np.count_nonzero(labels))) * semantic.geometry.voxel_volume_mm3 / 1000
     out = np.zeros_like(whole)
@@ -232,19 +234,22 @@ def near(kept: NDArray[np.bool_], parts: Components, number: int, reach_mm: floa
     return bool(distance[parts.numbers[region.slices] == number].min() <= reach_mm)
 
 
-def _without_stray_bodies(labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.uint8]:
-    """Remove bodies and discs that are tied to the spine but lie far from its midline."""
+def _without_stray(labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.uint8]:
+    """Remove bodies, discs and canals that are tied to the spine but lie far from the midline of its bodies and discs."""
     column = np.where(_COLUMN[labels], labels, np.uint8(0))
     points = _Points.of(column, spacing_mm)
     if points.where.size == 0:
         return labels
     midline = points.midline(np.ones(points.where.size, np.bool_), spacing_mm)
-    parts = connected(column, FACES)
-    far = np.array([False] + [midline.distance_mm(centre * spacing_mm) > STRAY_MM for centre in parts.centres[1:]])
-    if not far.any():
-        return labels
+    beside = replace(midline, centre_mm=midline.centre_mm * (0, 1))  # a canal lies behind the column: only R counts
     out = labels.copy()
-    out.reshape(-1)[points.where[far[parts.numbers.reshape(-1)[points.where]]]] = 0
+    for parts, course, limit_mm, axes in (
+        (connected(column, FACES), midline, STRAY_MM, (1, 1, 1)),
+        (connected(_CANAL[labels], FACES), beside, STRAY_CANAL_MM, (0, 1, 1)),
+    ):
+        far = [course.distance_mm(centre * spacing_mm * axes) > limit_mm for centre in parts.centres[1:]]
+        if any(far):
+            out[np.array([False, *far])[parts.numbers]] = 0
     return out
 
 

@@ -116,3 +116,18 @@ def test_a_body_painted_below_the_sacrum_goes_and_the_sacrum_stays(spine):
     cleaned, findings = clean_semantic(LabelMap(labels, geometry, Scheme.SEMANTIC))
     assert np.array_equal(cleaned.labels, clean)
     assert [f.code for f in findings] == [FindingCode.STRAY_REMOVED]
+
+
+def test_a_canal_painted_beside_the_spine_goes_though_it_touches_a_body(spine):
+    labels = np.pad(spine.labels(), ((0, 0), (0, 0), (0, 16)))
+    geometry = Geometry.from_spacing(labels.shape, spine.semantic.geometry.spacing_mm)
+    clean = labels.copy()
+    body = np.argwhere(labels == Structure.CORPUS)
+    p, i = (int(body[:, axis].mean()) for axis in (0, 1))
+    r = int(body[:, 2].max()) + 1
+    side = labels[p - 5 : p + 15, i - 20 : i + 20, r : r + 14]
+    side[side == 0] = Structure.CANAL
+    assert np.count_nonzero(labels) > np.count_nonzero(clean) + 5000
+    cleaned, findings = clean_semantic(LabelMap(labels, geometry, Scheme.SEMANTIC))
+    assert np.array_equal(cleaned.labels, clean)
+    assert [f.code for f in findings] == [FindingCode.STRAY_REMOVED]
