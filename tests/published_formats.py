@@ -165,13 +165,15 @@ def write_instance(folder: Path, width: int, channels: int, **changes: Any) -> d
 
     torch.manual_seed(width)
     state = {name: tensor.clone() for name, tensor in Unet3D(width, channels).state_dict().items()}
-    settings: dict[str, Any] = {"opt": Namespace(n_epoch=300), "do2D": False}
+    options = Namespace(n_epoch=300, channelwise=channels > 1, lr=1e-4, lr_end_factor=0.01, l2_reg_w=1e-4, dsc_loss_w=1.0)
+    settings: dict[str, Any] = {"opt": options, "do2D": False}
     if width == 8:
         settings |= {"num_channels": 11, "dim": 8}
     place = folder / "version_0" / "checkpoints"
     place.mkdir(parents=True)
     named = {f"network.{name}": tensor for name, tensor in state.items()}
-    torch.save({"state_dict": named, "hyper_parameters": settings, "epoch": 0}, place / "epoch=0-step=0-weights.ckpt")
+    kept = {"state_dict": named, "hyper_parameters": settings, "epoch": 0, "global_step": 0}
+    torch.save(kept | {"pytorch-lightning_version": "2.1.0", "loops": {}}, place / "epoch=0-step=0-weights.ckpt")
     given = {"modeltype": "unet", "modality": "SEG", "labels": {"1": 1, "2": 2, "3": 3}, "expected_inputs": ["seg"]}
     (folder / "inference_config.json").write_text(json.dumps(config(**given) | {"cutout_size": [16, 24, 8]} | changes))
     return state

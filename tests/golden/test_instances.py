@@ -1,7 +1,8 @@
 """The phase after the semantic network against the published tool's own output, and against itself.
 
-The reference masks are read from ``SPINEPS_SHARED/peer`` (the published package ran them with a perfect instance network)
-and skipped where that folder is absent. What differs is what the published tool loses or misnames, each named below.
+The published package ran them with a perfect instance network. Those of a damaged mask that is made here lie in
+``published.npz``, those of larger ones are read from ``SPINEPS_SHARED/peer`` and skipped where that folder is absent. What
+differs is what the published tool loses or misnames, each named below.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from spineps.config import Labeling, LabelingConfig, PipelineConfig
-from spineps.geometry import PIR, Reorientation, extract, resample
+from spineps.geometry import PIR, Reorientation, resample
 from spineps.io.nifti import read_labels
 from spineps.labels import Scheme, Structure
 from spineps.pipeline import Models, segment_instances
@@ -24,10 +25,9 @@ from spineps.stages.cutouts import cutout_box, instance_grid
 from spineps.stages.instances import find_instances
 from spineps.stages.postprocess import postprocess
 from spineps.volume import LabelMap
+from tests.golden import published_cases as cases
+from tests.golden.oracle_core import oracle
 from tests.spines import Oracle, make_spine
-
-PUBLISHED_SPACING = (0.75, 0.75, 1.65)
-PUBLISHED_CUTOUT = (248, 304, 64)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def peer(repository):
 class Perfect:
     """A perfect network on the published grid, told beforehand where its cutouts lie."""
 
-    spacing_mm = PUBLISHED_SPACING
-    cutout_size = PUBLISHED_CUTOUT
+    spacing_mm = cases.SPACING
+    cutout_size = cases.CUTOUT
     shift_mm = (0.0, 0.0, 0.0)
     parts_fused = True
 
@@ -50,18 +50,7 @@ class Perfect:
         self._truth, self._boxes = truth, iter(boxes)
 
     def __call__(self, cutouts):
-        return np.stack([self._answer(next(self._boxes), cutout) for cutout in cutouts])
-
-    def _answer(self, box, cutout):
-        truth = extract(self._truth, box)
-        found = np.argwhere(truth)
-        centre = np.array(cutout.shape) // 2
-        number = int(truth[tuple(found[np.argmin(((found - centre) ** 2).sum(axis=1))])])
-        out = np.zeros(cutout.shape, np.uint8)
-        for relation in (1, 2, 3):
-            if number + relation > 2:
-                out[(truth == number + relation - 2) & (cutout > 0)] = relation
-        return out
+        return np.stack([oracle(next(self._boxes).start, cutout, self._truth) for cutout in cutouts])
 
 
 def _read(path) -> LabelMap:
@@ -73,12 +62,12 @@ def _read(path) -> LabelMap:
 def _run(semantic: LabelMap, truth: LabelMap):
     """Clean-up, instances and post-processing with the perfect network."""
     clean, _ = clean_semantic(semantic)
-    grid = instance_grid(clean.geometry, PUBLISHED_SPACING)
+    grid = instance_grid(clean.geometry, cases.SPACING)
     known = resample(truth.labels.astype(np.uint8), truth.geometry, grid, order=0)
     corpora, _ = find_corpora(resample(clean.labels, clean.geometry, grid, order=0), grid.spacing_mm)
     boxes = [cutout_box(corpus, Perfect(known)) for corpus in corpora]
     raw = find_instances(clean, Perfect(known, boxes))
-    return clean, postprocess(clean, raw.labels, raw.agreement, instance_spacing_mm=PUBLISHED_SPACING)
+    return clean, postprocess(clean, raw.labels, raw.agreement, instance_spacing_mm=cases.SPACING)
 
 
 @pytest.mark.parametrize("case", ["ph6", "ph6_LAS", "ph6hr", "ph22_clean"])
@@ -86,7 +75,19 @@ def test_equal_to_the_published_tool_apart_from_its_defects(peer, case):
     semantic, truth = (_read(peer / "data" / f"sub-{case}_seg-{kind}_msk.nii.gz") for kind in ("sem", "gt"))
     names = ("1_sempost", "3_seg-spine", "3_seg-vert")
     cleaned, spine, vertebrae = (_read(peer / "reference" / case / f"{name}.nii.gz").labels for name in names)
-    clean, done = _run(semantic, truth)
+    _assert_equal(*_run(semantic, truth), cleaned, spine, vertebrae)
+
+
+def test_equal_to_the_published_tool_in_a_damaged_mask():
+    """Two fused bodies that are thinnest within the upper one, a hole, a lost arch and a speck."""
+    spine, labels = cases.damaged()
+    clean, done = _run(spine.edited(labels), LabelMap(spine.truth, spine.semantic.geometry, Scheme.INSTANCE))
+    with np.load(cases.GOLDEN) as kept:
+        _assert_equal(clean, done, *(kept[f"masks_{name}"] for name in ("clean", "spine", "vert")))
+    assert not np.array_equal(clean.labels, labels)
+
+
+def _assert_equal(clean, done, cleaned, spine, vertebrae):
     assert np.array_equal(clean.labels, cleaned)
 
     lost = (clean.labels == Structure.ENDPLATE) & (spine == 0)
