@@ -22,8 +22,9 @@ _FIRST_FREE = 10  # the browser reads from descriptor 3 and writes to 4: ours mu
 
 
 def browser_program() -> str | None:
-    """Path of an installed Chromium, or None."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """Path of the Chromium that ``SPINEPS_BROWSER`` names, else of an installed one, or None."""
+    named = [os.environ["SPINEPS_BROWSER"]] if "SPINEPS_BROWSER" in os.environ else NAMES
+    return next((path for name in named if (path := shutil.which(name))), None)
 
 
 class Tab:

@@ -121,7 +121,8 @@ def worst_table(results: Results, first: str, second: str, *, top: int = WORST) 
     found.sort(key=lambda entry: (entry[0].difference, entry[0].case))
     rows = [(d.case, *key_cells(key), number(d.first), number(d.second), f"{d.difference:+.3f}") for d, key in found[:top]]
     header = ("Case", "Level", "Region", "Structure", "Metric", first, second, "Difference")
-    return Table("worst", f"Worst cases of {second} against {first}", header, tuple(rows))
+    notes = () if rows else (f"In no case is a number of {second} below that of {first}.",)
+    return Table("worst", f"Worst cases of {second} against {first}", header, tuple(rows), notes)
 
 
 def lowest_table(results: Results, method: str, *, top: int = WORST) -> Table:

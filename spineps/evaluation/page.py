@@ -13,20 +13,25 @@ from spineps.page.html import cells, data_uri, document, table
 _FOLDED_ROWS: Final = 30
 """Longer tables are folded: those of the papers are shorter."""
 _STYLE: Final = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; }
+:root { color-scheme: light dark; --ink: #1b1f24; --ground: #fff; --quiet: #57606a; --line: #d0d7de; --raised: #f6f8fa; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e8eb; --ground: #111214; --quiet: #a3a9b2; --line: #33383f; --raised: #1b1e22; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--ground); }
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0.2rem; }
-h2 { font-size: 1.1rem; margin-top: 2.2rem; border-bottom: 1px solid #d0d7de; padding-bottom: 0.2rem; }
+h2 { font-size: 1.1rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: 0.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }
 th, td { padding: 0.25rem 0.7rem; text-align: left; white-space: nowrap; }
-th { border-bottom: 2px solid #57606a; }
-td { border-bottom: 1px solid #eaeef2; }
-tr.section td { font-weight: 600; background: #f6f8fa; }
-p.note, figcaption { color: #57606a; font-size: 0.85rem; margin: 0.3rem 0; }
-figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
+th { border-bottom: 2px solid var(--quiet); }
+td { border-bottom: 1px solid var(--line); }
+tr.section td { font-weight: 600; background: var(--raised); }
+p.note, figcaption { color: var(--quiet); font-size: 0.85rem; margin: 0.3rem 0; }
+.plots { display: flex; flex-wrap: wrap; gap: 1.5rem 2rem; align-items: flex-end; }
+figure { margin: 0; }
+figcaption { width: 0; min-width: 100%; }
+img { max-width: 100%; height: auto; border-radius: 4px; }
 details summary { cursor: pointer; }
 """
 
@@ -56,7 +61,7 @@ def render_page(
         *(_table(shown) for shown in tables),
     ]
     if pictures:
-        parts += ["<h2>Plots</h2>", *(_picture(picture) for picture in pictures)]
+        parts += ['<h2>Plots</h2><div class="plots">', *(_picture(picture) for picture in pictures), "</div>"]
     if remarks:
         items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
         parts.append(
@@ -73,7 +78,7 @@ def _table(shown: Table) -> str:
         else:
             rows.append(f"<tr>{cells(row)}</tr>")
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in shown.notes)
-    body = table(shown.header, rows) + notes
+    body = (table(shown.header, rows) if rows else "") + notes
     if len(rows) > _FOLDED_ROWS:
         body = f"<details><summary>{len(rows)} rows</summary>{body}</details>"
     return f"<section><h2>{escape(shown.title)}</h2>{body}</section>"

@@ -56,7 +56,7 @@ def box_plot(results: Results, level: Level, metric: Metric, keys: Sequence[Key]
     """
     methods = results.methods
     width = 0.8 / len(methods)
-    figure, axes = _figure(max(4.0, 1.2 + len(keys) * (0.5 + 0.35 * len(methods))), 4.2)
+    figure, axes = _figure(max(3.2, 1.2 + len(keys) * (0.35 + 0.25 * len(methods))), 4.2)
     for column, key in enumerate(keys):
         places = [column + (i - (len(methods) - 1) / 2) * width for i in range(len(methods))]
         shown = [results.values(method, key) for method in methods]
@@ -112,7 +112,7 @@ def _bland_altman_panel(axes: Any, pairs: Sequence[tuple[float, float]]) -> None
     bias, low, high = agreement(pairs)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.axhline(bias, color="0.2", linewidth=1)
-    for limit in (low, high):
+    for limit in (low, high) if len(pairs) > 1 else ():
         axes.axhline(limit, color="0.2", linewidth=1, linestyle="--")
 
 

@@ -23,6 +23,7 @@ from spineps.volume import Result
 SAGITTAL_OFFSETS_MM: Final = (-24, -16, -8, 0, 8, 16, 24)
 """To the patient's right of the middle; the facet joints of lumbar vertebrae lie near the outer ones."""
 _NAME_ROOM: Final = 0.16  # share of a sagittal picture's width that a name needs in front of its body
+_NAME_HEIGHTS: Final = 0.06  # and of its height, which fills the window: a name and its confidence are 48 pixels wide
 _NAME_EDGE: Final = 0.02  # share of the height that a name keeps from the edge
 _LINE_MM: Final = 34.0  # half the length of the line that shows where an axial plane lies
 
@@ -147,7 +148,8 @@ def _parts(layer: MaskLayer) -> Iterator[tuple[str, bytes]]:
 def _names(plane: Plane, result: Result, *, in_front: bool) -> str:
     """The name of each vertebra: in front of its body where there is room, else on it."""
     places = body_places(plane, result.vertebrae)
-    room = in_front and min((front for _, front, _, _ in places), default=0) > _NAME_ROOM
+    front = min((front for _, front, _, _ in places), default=0)
+    room = in_front and front > _NAME_ROOM and front * plane.width_mm > _NAME_HEIGHTS * plane.height_mm
     spans = []
     for vertebra, front, row, column in places:
         side = f"right:{100 * (1 - front) + 1:.2f}%" if room else f"left:{100 * column:.2f}%"
