@@ -160,7 +160,7 @@ def _numbers(raw: RawFile, header: Header, volume: int) -> NDArray[Any]:
         raise _cut(raw, raw.plain_size - header.vox_offset, size * count)
     before = raw.skip(volume * size)
     buffer = np.empty(size, np.uint8)  # takes memory only as it is filled: a header may promise what the file does not hold
-    filled = raw.read_into(memoryview(buffer))
+    filled = raw.read_into(buffer.data)
     after = raw.skip((count - volume - 1) * size)
     if before + filled + after < size * count:
         raise _cut(raw, before + filled + after, size * count)
