@@ -21,10 +21,11 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes 
 
 @dataclass(frozen=True)
 class Measured:
-    """How a command ended, its wall time, and the largest memory that it or one of its children held."""
+    """How a command ended, its wall time, the processor's time, and the largest memory that it or one of its children held."""
 
     exit_code: int
     seconds: float
+    cpu_seconds: float
     peak_gb: float
 
 
@@ -44,7 +45,8 @@ def _launch(answer: str, *command: str) -> None:
     seconds = round(time.perf_counter() - begin, 2)
     process.returncode = os.waitstatus_to_exitcode(status)
     peak_gb = round(usage.ru_maxrss * MAXRSS_UNIT / 1e9, 3)
-    plain = {"exit_code": process.returncode, "seconds": seconds, "peak_gb": peak_gb}
+    cpu_seconds = round(usage.ru_utime + usage.ru_stime, 2)
+    plain = {"exit_code": process.returncode, "seconds": seconds, "cpu_seconds": cpu_seconds, "peak_gb": peak_gb}
     Path(answer).write_text(json.dumps(plain), encoding="utf-8")
 
 

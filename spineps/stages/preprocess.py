@@ -17,9 +17,9 @@ CLIP_PERCENTILES: Final = (0.5, 99.5)
 """Intensities are clipped to these percentiles before they are normalised (as nnU-Net does for CT)."""
 SIGNAL_SHARE: Final = 0.02
 """Outer planes whose values all lie below this share of the 99.5 percentile (above the least value) hold no signal."""
-N4_SPACING_MM: Final = 4.0
-"""Spacing at which the bias field is estimated: it is smooth, so that a coarse image gives the same field."""
-N4_ITERATIONS: Final = (50, 50, 50, 50)
+N4_SPACING_MM: Final = 8.0
+"""Spacing at which the bias field is estimated: it is smooth, so that every so many voxels tell it."""
+N4_ITERATIONS: Final = (50, 30, 20, 10)
 N4_SPLINE_MM: Final = 100.0
 _SAMPLE: Final = 2_000_000
 """At most about this many voxels are looked at for percentiles."""
@@ -99,13 +99,13 @@ def normalise(image: FloatArray, empty: NDArray[np.bool_] | None = None) -> Floa
 def correct_bias_field(image: FloatArray, geometry: Geometry) -> FloatArray:
     """Divide an image by its bias field (N4, Tustison et al. 2010).
 
-    The field is estimated at :data:`N4_SPACING_MM` and interpolated linearly to the image.
+    The field is estimated from voxels :data:`N4_SPACING_MM` apart and interpolated linearly to the image.
     """
     import ants
 
     shifted = image - image.min()
     coarse_grid = geometry.resampled([max(N4_SPACING_MM, s) for s in geometry.spacing_mm])
-    coarse = resample(shifted, geometry, coarse_grid, order=1)
+    coarse = resample(shifted, geometry, coarse_grid, order=0)  # the voxels themselves: mixed with air they would look dark
     mask = coarse > float(_percentiles(coarse, (99.5,))[0]) * SIGNAL_SHARE
     if not mask.any():
         return image

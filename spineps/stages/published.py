@@ -21,7 +21,7 @@ from spineps.inference.protocols import ScanPredictor
 from spineps.inference.sliding import Progress, Slab
 from spineps.labels import Scheme
 from spineps.stages.cutouts import instance_grid
-from spineps.stages.preprocess import N4_ITERATIONS, N4_SPLINE_MM
+from spineps.stages.preprocess import N4_SPLINE_MM
 from spineps.stages.semantic import ScoreObserver
 from spineps.volume import LabelMap, Scan
 
@@ -31,6 +31,7 @@ MARGIN_VOX: Final = 4
 NOISE: Final = 60.0
 """What is darker is no signal, on the scale up to :data:`HIGHEST`."""
 _N4_SHRINK: Final = 4
+_N4_ITERATIONS: Final = (50, 50, 50, 50)
 _N4_TOLERANCE: Final = 1e-7
 _SAME_SPACING_MM: Final = 1e-3
 _SAME_GRID_MM: Final = 1e-6
@@ -164,7 +165,7 @@ def without_bias(image: FloatArray, spacing_mm: Spacing) -> FloatArray:
         ants.from_numpy(image, **settings),
         mask=ants.from_numpy(mask, **settings),
         shrink_factor=_N4_SHRINK,
-        convergence={"iters": list(N4_ITERATIONS), "tol": _N4_TOLERANCE},
+        convergence={"iters": list(_N4_ITERATIONS), "tol": _N4_TOLERANCE},
         spline_param=N4_SPLINE_MM,
     ).numpy()
     return corrected.astype(np.float32)
