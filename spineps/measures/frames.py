@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+from numpy.typing import NDArray
 
 from spineps.geometry import Matrix
 
@@ -82,7 +82,9 @@ def turn_right(first: Matrix, second: Matrix, back: Matrix) -> float:
 
 
 class Course:
-    """A smooth curve through points from top to bottom.
+    """A smooth curve through points from top to bottom: the natural cubic spline over the lengths of their chords.
+
+    Written out here, because the package that has it takes half a second to import, as long as measuring a scan.
 
     Parameters
     ----------
@@ -92,18 +94,50 @@ class Course:
 
     def __init__(self, points_mm: Matrix) -> None:
         self._places = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(points_mm, axis=0), axis=1))))
-        straight = (1, unit(points_mm[1] - points_mm[0]))
-        ends = "natural" if len(points_mm) > 2 else (straight, straight)
-        self._line = CubicSpline(self._places, points_mm, bc_type=ends)
+        self._points = np.asarray(points_mm, dtype=np.float64)
+        self._bends = _natural_bends(self._places, self._points)
 
     def direction(self, point_mm: Matrix) -> Matrix:
         """Unit vector down the curve where it passes nearest to a point; beyond its ends, as at the end."""
         reach = np.linspace(self._places[0], self._places[-1], max(2, int(self._places[-1]) + 1))
-        nearest = reach[np.argmin(((self._line(reach) - point_mm) ** 2).sum(axis=1))]
-        return unit(np.asarray(self._line(nearest, 1)))
+        nearest = int(np.argmin(((self._at(reach) - point_mm) ** 2).sum(axis=1)))
+        return unit(self._slope(reach[nearest : nearest + 1])[0])
 
     @property
     def length_mm(self) -> float:
         """Its length."""
-        samples = self._line(np.linspace(self._places[0], self._places[-1], 2 + int(self._places[-1])))
+        samples = self._at(np.linspace(self._places[0], self._places[-1], 2 + int(self._places[-1])))
         return float(np.linalg.norm(np.diff(samples, axis=0), axis=1).sum())
+
+    def _at(self, places: Matrix) -> Matrix:
+        """Points of the curve, shape (m, 3)."""
+        left, step, share = self._pieces(places)
+        rest = 1 - share
+        line = rest * self._points[left] + share * self._points[left + 1]
+        curve = (rest**3 - rest) * self._bends[left] + (share**3 - share) * self._bends[left + 1]
+        return np.asarray(line + curve * step**2 / 6)
+
+    def _slope(self, places: Matrix) -> Matrix:
+        """Its derivative, shape (m, 3)."""
+        left, step, share = self._pieces(places)
+        chord = (self._points[left + 1] - self._points[left]) / step
+        curve = (1 - 3 * (1 - share) ** 2) * self._bends[left] + (3 * share**2 - 1) * self._bends[left + 1]
+        return np.asarray(chord + curve * step / 6)
+
+    def _pieces(self, places: Matrix) -> tuple[NDArray[np.intp], Matrix, Matrix]:
+        """The point before each place, the distance from it to the next, and which share of that has been passed."""
+        left = np.clip(np.searchsorted(self._places, places, side="right") - 1, 0, len(self._places) - 2)
+        step = np.diff(self._places)[left][:, None]
+        return left, step, (places - self._places[left])[:, None] / step
+
+
+def _natural_bends(places: Matrix, points: Matrix) -> Matrix:
+    """Second derivatives at the points of the spline that is straight at both ends, shape (n, 3)."""
+    step = np.diff(places)
+    system = np.eye(len(places))
+    right = np.zeros_like(points)
+    slope = np.diff(points, axis=0) / step[:, None]
+    for k in range(1, len(places) - 1):
+        system[k, k - 1 : k + 2] = step[k - 1], 2 * (step[k - 1] + step[k]), step[k]
+        right[k] = 6 * (slope[k] - slope[k - 1])
+    return np.asarray(np.linalg.solve(system, right))

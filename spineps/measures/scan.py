@@ -215,18 +215,27 @@ def _too_thick(values: Mapping[str, float], frame: Frame, spacing_mm: tuple[floa
     steps = np.sqrt(((frame.axes * np.asarray(spacing_mm)) ** 2).sum(axis=1))
     out = []
     for name, value in values.items():
-        if not name.endswith("_mm") or name in ("slip_mm", "length_mm"):
+        if not name.endswith("_mm") or name in ("slip_mm", "length_mm", "canal_width_mm", "cord_width_mm"):
             continue
         axis = 2 if name.startswith("height") else 0 if name.endswith("depth_mm") else 1
         if value < LEAST_STEPS * steps[axis]:
             out.append(name)
     for name in ("canal", "cord"):
         columns = [f"{name}_area_mm2", f"{name}_depth_mm", f"{name}_width_mm"]
-        coarse = values.get(columns[2], math.inf) < LEAST_STEPS_SECTION * steps[1]
+        wide = _ellipse_width_mm(values.get(columns[0]), values.get(columns[1]))
+        coarse = wide < LEAST_STEPS_SECTION * steps[1]
         if coarse or any(column in out for column in columns):  # coarse in one direction, coarse altogether
             out.extend(column for column in columns if column in values)
-        elif values.get(columns[2], math.inf) < LEAST_STEPS_ACROSS * steps[1]:
+        elif columns[2] in values and wide < LEAST_STEPS_ACROSS * steps[1]:
             out.append(columns[2])
     if values.get("width_mm", math.inf) < LEAST_STEPS_ACROSS * steps[1]:
         out.extend(name for name in values if "_coronal_" in name)
     return tuple(name for name in QUANTITIES if name in out)
+
+
+def _ellipse_width_mm(area: float | None, depth: float | None) -> float:
+    """Width of the ellipse of a cross-section's area and depth, which thick slices blur less than the width itself.
+
+    Were the measured width asked whether it can be trusted, those that came out too wide would be, and the others not.
+    """
+    return math.inf if area is None or not depth else 4 / math.pi * area / depth

@@ -8,13 +8,15 @@ its own field. The box is found by its faces: those of the convex hull of all th
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
 
 from spineps.geometry import FloatArray, Geometry, Matrix
+
+if TYPE_CHECKING:
+    from scipy.spatial import ConvexHull
 
 LEAST_SURROUND: Final = 0.04
 """A smaller share of empty voxels is no surround of a turned field."""
@@ -56,6 +58,8 @@ def turned_field(empty: NDArray[np.bool_], geometry: Geometry) -> Geometry | Non
     geometry : Geometry
         Of ``empty``.
     """
+    from scipy.spatial import ConvexHull, QhullError  # takes as long to import as a scan to be measured
+
     spacing = np.asarray(geometry.spacing_mm)
     points = _ends_of_lines(~empty) * spacing
     try:
