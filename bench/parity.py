@@ -33,7 +33,6 @@ from spineps.inference.published import NnunetEngine
 from spineps.io.nifti import read_labels, read_scan
 from spineps.labels import ENDPLATES, Scheme, Structure, lookup
 from spineps.stages.clean import clean_semantic
-from spineps.stages.components import CORNERS, connected
 from spineps.stages.corpora import find_corpora
 from spineps.stages.cutouts import cutout_box, instance_grid
 from spineps.stages.instances import find_instances
@@ -244,8 +243,9 @@ def oracle_rows(at: Setting) -> Iterator[Row]:
             continue
         semantic, truth = (stored_map(Path(f"{case}_seg-{kind}_msk.nii.gz")) for kind in ("sem", "gt"))
         clean, given = clean_semantic(semantic)[0], stored_map(theirs / "1_sempost.nii.gz")
-        adrift = islands(clean.labels, given.labels)
-        note = f"; {adrift.sum()} of islands in the background that it keeps left aside" if adrift.any() else ""
+        undamaged = stored(at.peer / "data" / f"sub-{name.replace('bad', 'clean')}_seg-sem_msk.nii.gz")
+        adrift = (given.labels > 0) & (clean.labels == 0) & (undamaged == 0)
+        note = f"; {adrift.sum()} of islands that it keeps, none of them true, left aside" if adrift.any() else ""
         yield equal_row(f"{name}: cleaned semantic mask", clean.labels, given.labels, adrift, note)
         done = second_phase(clean, truth, oracle)
         spine, vertebrae = (stored(theirs / f"3_seg-{kind}.nii.gz") for kind in ("spine", "vert"))
@@ -305,15 +305,6 @@ def data_set(at: Setting, root: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((at.peer / "data" / f"sub-ph6_{source}.nii.gz").read_bytes())
     return root
-
-
-def islands(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Voxels of components in their mask of which ours has nothing."""
-    parts = connected((theirs > 0).astype(np.uint8), CORNERS)
-    gone = np.bincount(parts.numbers[ours > 0], minlength=parts.count + 1) == 0
-    gone[0] = False
-    found: np.ndarray = gone[parts.numbers]
-    return found
 
 
 def second_phase(clean: LabelMap, truth: LabelMap, oracle: Callable[..., Any]) -> Any:
