@@ -29,6 +29,8 @@ THREADS_PER_WORKER: Final = 2
 _LOCAL: Final = "local:"
 _CONNECT_S: Final = 10
 _HERE: Final = "127.0.0.1"
+_UNWATCHED: Final = MappingProxyType({"distributed.worker.profile.enabled": False, "distributed.admin.tick.interval": "500ms"})
+"""Dask looks at every thread a hundred times a second, for its status page."""
 _NO_PAGE: Final = MappingProxyType({"dashboard": False, "dashboard_address": f"{_HERE}:0"})
 """The scheduler's status page names scans and shows other machines what runs here: only on demand."""
 
@@ -73,17 +75,7 @@ def connected(dask: DaskSettings, *, gpu: bool = False) -> Iterator[Client]:
         raise _not_installed("Dask") from error
     workers = local_workers(dask)
     if workers is not None:
-        resources = {GPU: 1} if gpu else None
-        local = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=THREADS_PER_WORKER,
-            host=_HERE,
-            dashboard_address=f"{_HERE}:0",
-            memory_limit=0,
-            silence_logs="CRITICAL",
-            resources=resources,
-        )
-        with _ended(local), distributed.Client(local) as client:
+        with _local_cluster(workers, gpu=gpu) as cluster, distributed.Client(cluster) as client:
             yield client
     elif dask.where in BATCH_SYSTEMS:
         with batch_cluster(dask) as cluster, distributed.Client(cluster) as client:
@@ -97,6 +89,26 @@ def keep_up(client: Client) -> None:
     """Start or submit again what has ended of a cluster that the run started; Dask gives up workers that are gone for long."""
     if client.cluster is not None:
         client.cluster.scale(len(client.cluster.plan))
+
+
+@contextmanager
+def _local_cluster(workers: int, *, gpu: bool) -> Iterator[Cluster]:
+    """A cluster of processes of this machine."""
+    import distributed
+    from dask import config
+
+    with config.set(_UNWATCHED):
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=THREADS_PER_WORKER,
+            host=_HERE,
+            dashboard_address=f"{_HERE}:0",
+            memory_limit=0,
+            silence_logs="CRITICAL",
+            resources={GPU: 1} if gpu else None,
+        )
+        with _ended(cluster):
+            yield cluster
 
 
 @contextmanager

@@ -6,6 +6,7 @@ those of any run: the cluster keeps nothing that a new run would need.
 
 from __future__ import annotations
 
+import json
 import queue
 import time
 import uuid
@@ -90,6 +91,7 @@ class DaskPool:
         self._waiting: deque[Task] = deque()
         self._given: dict[str, tuple[Future, Task]] = {}
         self._starts: Counter[str] = Counter()
+        self._said: dict[str, Outcome] = {}
         self._looked_s = 0.0
 
     def run(self) -> None:
@@ -180,6 +182,9 @@ class DaskPool:
         elif topic == "started":
             self._starts[text] += 1
             self._work.started(text, self._engaged.index(worker))
+        elif topic == dask_worker.OUTCOME:
+            outcome = outcome_from_plain(json.loads(text))
+            self._said[outcome.name] = outcome
         else:
             name, _, stage = text.partition(" ")
             self._work.stage(name, self._engaged.index(worker), stage)
@@ -218,7 +223,8 @@ class DaskPool:
         if future.key not in self._given:
             return
         _, task = self._given.pop(future.key)
-        outcome = _outcome_of(future, task)
+        said = self._said.pop(task.name, None)  # known sooner than by asking the worker for the value of its task
+        outcome = said if said is not None and future.status == "finished" else _outcome_of(future, task)
         if self._starts.pop(task.name, 0) > 1 or outcome.status == ErrorCode.WORKER_DIED:
             self._work.lost(task)
         self._work.settled(task, outcome)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OFFER: Final = "offer"
 REFUSED: Final = "refused"
+OUTCOME: Final = "outcome"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class ScanWorker(WorkerPlugin):  # type: ignore[misc]
         """One scan, from its file to its files; its task is a line of :mod:`spineps.cohort.wire`."""
         if self._desk is None:
             raise RuntimeError("a worker that refused was given a scan")
-        return outcome_to_plain(self._desk.compute(task_from_plain(json.loads(sent))))
+        outcome = outcome_to_plain(self._desk.compute(task_from_plain(json.loads(sent))))
+        self._say(OUTCOME, json.dumps(outcome))
+        return outcome
 
     def close(self) -> None:
         """End the process behind the desk."""
