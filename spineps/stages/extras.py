@@ -38,7 +38,7 @@ class ScoreKeeper:
     def __call__(self, slab: Slab, grid: Geometry) -> None:
         """Take in a part."""
         certainty, softmax = self._wanted
-        if self._grid is None:
+        if self._grid is not grid:
             self._grid = grid
             self._best = np.zeros(grid.shape if certainty else (0, 0, 0), np.float32)
             classes = len(self._labels) + (self._labels[0] != Structure.BACKGROUND)

@@ -16,6 +16,7 @@ from spineps.inference.protocols import SemanticPredictor
 from spineps.inference.sliding import Progress, Slab, probability_slabs
 from spineps.labels import Scheme
 from spineps.stages.field import surround, turned_field
+from spineps.stages.locate import goes_on, spine_part
 from spineps.stages.preprocess import Prepared, normalise
 from spineps.volume import LabelMap
 
@@ -41,8 +42,9 @@ def predict_semantic(
 
     The image is normalised, sampled linearly at the predictor's spacing and predicted tile by tile; the probabilities, not
     the labels, are interpolated back to the grid of the scan, where the most probable label wins. A scan that was resampled
-    onto a turned grid is predicted on the grid of its own field of view. No more probabilities are held than the next planes
-    of the scan need. ``on_scores`` is told each part of them.
+    onto a turned grid is predicted on the grid of its own field of view, and of a wide field only the part with the spine
+    (:mod:`spineps.stages.locate`). No more probabilities are held than the next planes of the scan need. ``on_scores`` is
+    told each part of them; another grid than before takes the place of all that was told of that.
 
     Returns
     -------
@@ -51,15 +53,25 @@ def predict_semantic(
     """
     config = config or SemanticConfig()
     grid, image = _on_network_grid(prepared, predictor.spacing_mm)
-    slabs = probability_slabs(
-        image,
-        predictor,
-        step_share=config.step_size or predictor.step_share,
-        mirror=predictor.mirror if config.mirror is None else config.mirror,
-        progress=progress,
-    )
+
+    def seen(part: Box) -> LabelMap:
+        cropped = grid.cropped(part)
+        slabs = probability_slabs(
+            np.ascontiguousarray(image[part.slices]),
+            predictor,
+            step_share=config.step_size or predictor.step_share,
+            mirror=predictor.mirror if config.mirror is None else config.mirror,
+            progress=progress,
+        )
+        told = _told(slabs, cropped, on_scores)
+        return LabelMap(labelled(told, cropped, prepared.geometry, predictor.labels), prepared.geometry, Scheme.SEMANTIC)
+
+    whole, part = Box.whole(grid.shape), spine_part(image, grid, predictor)
+    found = seen(part)
+    if part != whole and goes_on(found, part, grid):
+        found = seen(whole)
     labels = np.zeros(prepared.full.shape, np.uint8)
-    labels[prepared.box.slices] = labelled(_told(slabs, grid, on_scores), grid, prepared.geometry, predictor.labels)
+    labels[prepared.box.slices] = found.labels
     return LabelMap(labels, prepared.full, Scheme.SEMANTIC)
 
 
