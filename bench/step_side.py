@@ -135,7 +135,7 @@ def our_whole(asked: Asked) -> Step:
         spacing_mm, cutout_size, shift_mm = SPACING, networks[1].cutout_size, (0.0, 0.0, 0.0)
         parts_fused = True
         card, need, release = networks[1].card, networks[1].need, networks[1].release
-        engine = networks[1].engine
+        engine, parts_fused = networks[1].engine, networks[1].parts_fused
 
         def __call__(self, cutouts: np.ndarray) -> np.ndarray:
             networks[1](cutouts)
