@@ -49,6 +49,7 @@ NAMES_PLOT = PLOT.with_name("name_confidence.png")
 FIRST_SEED = 73_000
 GOOD_IOU = 2 / 3  # a Dice of 0.8: such a mask is right
 FOUND_IOU = 0.5  # such a vertebra is found, and its name can be judged (panoptic quality)
+FARTHEST_SEED = 100  # seeds farther apart are of another run
 FOLDS = 5
 PENALTY = 1.0  # on squared weights of standardised signs
 BINS = 8
@@ -379,7 +380,11 @@ def report_names(fit: Path, shown: Path, *, write: bool) -> None:
 
 
 def span(seeds: set[int]) -> str:
-    return f"{min(seeds)} to {max(seeds)}"
+    """Ranges of seeds, such as ``42000 to 42039``."""
+    ordered = sorted(seeds)
+    breaks = [k for k in range(1, len(ordered)) if ordered[k] - ordered[k - 1] > FARTHEST_SEED]
+    parts = [ordered[a:b] for a, b in zip([0, *breaks], [*breaks, len(ordered)], strict=True)]
+    return ", ".join(f"{part[0]} to {part[-1]}" for part in parts)
 
 
 def report(rows: Path, *, write: bool, plot: Path) -> None:
