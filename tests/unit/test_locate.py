@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from spineps.config import PreprocessConfig
-from spineps.geometry import Geometry
-from spineps.labels import Structure
+from spineps.geometry import Box, FloatArray, Geometry
+from spineps.labels import Scheme, Structure
 from spineps.stages import locate
 from spineps.stages.extras import ScoreKeeper
 from spineps.stages.preprocess import prepare
 from spineps.stages.semantic import predict_semantic
-from spineps.volume import Scan
+from spineps.volume import LabelMap, Scan
 
 AS_IT_IS = PreprocessConfig(crop=False)
 SPACING_MM = (2.0, 2.0, 4.0)
@@ -25,12 +28,13 @@ class BrightIsBody:
     patch_size = (24, 24, 12)
     step_share = 0.5
     mirror = False
+    temperature = 1.0
     labels = np.array([0, Structure.CORPUS], np.uint8)
 
     def __init__(self) -> None:
         self.voxels = 0
 
-    def __call__(self, patches):
+    def __call__(self, patches: FloatArray) -> FloatArray:
         self.voxels += patches.size
         bright = (patches > 3).astype(np.float32)
         return np.stack([1 - bright, bright], axis=1)
@@ -45,7 +49,7 @@ def wide_scan(*, plate_to: int | None = None) -> Scan:
     return Scan(image, Geometry.from_spacing(image.shape, SPACING_MM))
 
 
-def seen(scan: Scan):
+def seen(scan: Scan) -> tuple[NDArray[Any], int, ScoreKeeper]:
     predictor, prepared = BrightIsBody(), prepare(scan, AS_IT_IS)
     keeper = ScoreKeeper(prepared, predictor, softmax=True)
     return predict_semantic(prepared, predictor, on_scores=keeper).labels, predictor.voxels, keeper
@@ -59,6 +63,7 @@ def test_only_the_part_with_the_spine_is_seen_and_the_labels_are_those_of_the_wh
     assert np.array_equal(labels, whole)
     assert (labels > 0).any()
     assert voxels < 0.75 * all_voxels
+    assert keeper.softmax is not None
     channel = keeper.softmax.channel(0)
     assert channel.shape == scan.image.shape
     assert channel[:40].min() == 1  # what was not looked at is background
@@ -69,6 +74,7 @@ def test_a_spine_that_goes_on_beyond_the_part_is_seen_whole() -> None:
     labels, voxels, keeper = seen(scan)
     assert np.array_equal(labels > 0, scan.image > 4)
     assert voxels > seen(wide_scan())[1]
+    assert keeper.softmax is not None
     assert keeper.softmax.grid.shape == scan.image.shape  # nothing of the first view is left
 
 
@@ -86,3 +92,21 @@ def test_a_narrow_field_is_seen_once() -> None:
     grid = prepare(narrow, AS_IT_IS).geometry
     assert locate.spine_part(narrow.image, grid, BrightIsBody()).shape == narrow.image.shape
     assert voxels == 4 * 4 * 2 * 24 * 24 * 12
+
+
+def test_in_a_turned_field_the_spine_itself_counts_not_the_corners_of_its_box() -> None:
+    """A column along a turned field runs from corner to corner of the scan's grid, far from where the view was cut."""
+    scan_grid = Geometry.from_spacing((200, 200, 20), (1.0, 1.0, 1.0))
+    angle = np.deg2rad(25)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    middle = scan_grid.to_mm(np.array([99.5, 99.5, 9.5]))
+    affine = scan_grid.affine.copy()
+    affine[:3, :3] = turn @ affine[:3, :3]
+    affine[:3, 3] = middle - affine[:3, :3] @ np.array([99.5, 99.5, 9.5])
+    field = Geometry(scan_grid.shape, affine)
+    along = field.to_vox(scan_grid.to_mm(np.indices(scan_grid.shape).reshape(3, -1).T)).T.reshape(3, *scan_grid.shape)
+    column = LabelMap((np.abs(along[0] - 99.5) < 12).astype(np.uint8) * 49, scan_grid, Scheme.SEMANTIC)
+    cut = Box((60, 0, 0), (140, 200, 20))
+    assert not locate.goes_on(column, cut, field)
+    assert locate.goes_on(column, Box((80, 0, 0), (140, 200, 20)), field)
+    assert locate.goes_on(LabelMap(column.labels * 0, scan_grid, Scheme.SEMANTIC), cut, field)
