@@ -11,7 +11,6 @@ their hash stay as they are.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from scipy import ndimage, stats
 from spineps.config import ComputeConfig, PipelineConfig
 from spineps.inference.calibration import calibration_error, fit_temperature, negative_log_likelihood, tempered
 from spineps.inference.load import load_semantic
-from spineps.io.atomic import write_text
 from spineps.labels import ENDPLATES, Structure
 from spineps.phantom.phantom import make_phantom
 from spineps.pipeline import prepare_scan
 from spineps.stages.extras import ScoreKeeper
 from spineps.stages.semantic import predict_semantic
-from spineps.zoo.card import Kind, ModelCard
-from spineps.zoo.store import CARD, bundled_folder
+from spineps.zoo.card import Kind
+from spineps.zoo.export import write_card
+from spineps.zoo.store import bundled_folder
 
 FIRST_SEED = 71_000
 REACH_MM = 10.0
@@ -97,8 +96,7 @@ def main() -> int:
         likelihood, error = negative_log_likelihood(scaled, held_out.truth), calibration_error(scaled, held_out.truth)
         print(f"| {value} | {likelihood:.4f} | {error:.4f} | {finds_errors(scaled, held_out.truth):.3f} |")
     if args.write:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8")) | {"temperature": temperature}
-        write_text(folder / CARD, ModelCard.model_validate(card).model_dump_json(indent=2, exclude_unset=True) + "\n")
+        write_card(folder, engine.card.model_copy(update={"temperature": temperature}))
         print("written to the card")
     return 0
 

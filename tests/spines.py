@@ -126,6 +126,18 @@ def _paint_disc(canvas: _Canvas, front: float, middle: float, pitch: float) -> N
     canvas.paint((front, low, MIDDLE_R_MM - 18), (front + 28, high, MIDDLE_R_MM + 18), Structure.DISC, 0, round_=True)
 
 
+def fused_with_a_waist(spine: Spine) -> NDArray[np.uint8]:
+    """The labels of a spine with its third and fourth body fused, and thinnest within the upper one."""
+    labels, (upper, lower) = spine.labels(), (spine.body_box(n) for n in (3, 4))
+    p, last, r = upper.slices
+    labels[p, last.stop - 1 : lower.start[1] + 1, r.start + 1 : r.stop - 1] = Structure.CORPUS
+    neck = labels[p, last.stop - 6 : last.stop - 4, r]
+    thin = np.zeros(neck.shape, np.bool_)
+    thin[8:-8, :, 6:-6] = True
+    neck[~thin] = 0
+    return labels
+
+
 class Oracle:
     """An instance network that looks its answer up.
 

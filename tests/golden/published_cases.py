@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from published_formats import config, plans, write_instance, write_nnunet
 
 from spineps.labels import Structure
-from tests.spines import Spine, make_spine
+from tests.spines import Spine, fused_with_a_waist, make_spine
 
 GOLDEN = Path(__file__).with_name("published.npz")
 SPACING = (0.75, 0.75, 1.65)
@@ -72,13 +72,7 @@ def cutout() -> NDArray[np.uint8]:
 def damaged() -> tuple[Spine, NDArray[np.uint8]]:
     """A spine, and its mask with two fused bodies that are thinnest within the upper one, a hole, a lost arch and a speck."""
     spine = make_spine(5, (1.0, 1.0, 2.0))
-    labels, (upper, lower) = spine.labels(), (spine.body_box(n) for n in (3, 4))
-    p, last, r = upper.slices
-    labels[p, last.stop - 1 : lower.start[1] + 1, r.start + 1 : r.stop - 1] = Structure.CORPUS
-    neck = labels[p, last.stop - 6 : last.stop - 4, r]
-    thin = np.zeros(neck.shape, np.bool_)
-    thin[8:-8, :, 6:-6] = True
-    neck[~thin] = 0
+    labels = fused_with_a_waist(spine)
     a, b, c = (int(v) for v in spine.centres_vox[0])
     labels[a - 2 : a + 2, b - 2 : b + 2, c - 1 : c + 1] = 0
     labels[(spine.truth == 2) & (labels == Structure.ARCUS)] = 0

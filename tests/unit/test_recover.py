@@ -9,7 +9,7 @@ from spineps.stages.cutouts import predict_cutouts
 from spineps.stages.instances import find_instances
 from spineps.stages.merge import Instances, merge_votes
 from spineps.stages.recover import with_every_corpus
-from tests.spines import Oracle, make_spine
+from tests.spines import Oracle, fused_with_a_waist, make_spine
 
 SPACING = (2.0, 2.0, 2.0)
 
@@ -95,13 +95,7 @@ def test_an_arch_below_the_last_body_is_no_vertebra_unless_the_image_cuts_it(fou
 def test_votes_tell_where_fused_bodies_end_for_a_network_that_parts_them(parts_fused):
     """Two bodies are one, and thinnest in the upper one: there the cut is wrong and the votes are right."""
     spine = make_spine(5, (1.0, 1.0, 2.0))
-    labels, (upper, lower) = spine.labels(), (spine.body_box(n) for n in (3, 4))
-    p, last, r = upper.slices
-    labels[p, last.stop - 1 : lower.start[1] + 1, r.start + 1 : r.stop - 1] = Structure.CORPUS
-    neck = labels[p, last.stop - 6 : last.stop - 4, r]
-    thin = np.zeros(neck.shape, np.bool_)
-    thin[8:-8, :, 6:-6] = True
-    neck[~thin] = 0
+    labels = fused_with_a_waist(spine)
     oracle = Oracle(spine, (1.0, 1.0, 2.0), (112, 112, 32), parts_fused=parts_fused)
     found = find_instances(spine.edited(labels), oracle).labels
     body = labels == Structure.CORPUS
