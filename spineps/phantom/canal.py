@@ -26,8 +26,8 @@ _COVERED = (
     Structure.SACRUM,
 )
 """What the sac may take the place of."""
-_EPIDURAL_MM = 5.0
-"""The canal label reaches at most so far behind the sac: where the laminae part, fat goes on between them."""
+_EPIDURAL_MM = 1.5
+"""The canal label reaches at most so far behind the sac: masks of the published scheme hold the sac, not the fat behind it."""
 
 
 def _grid(canvas: Canvas) -> Profile:
@@ -38,7 +38,8 @@ def _grid(canvas: Canvas) -> Profile:
 def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scale: float, drift: Profile) -> None:
     """Paint the dural sac from above C1 to the sacrum with the cord in it (cord label).
 
-    The canal label covers the sac and, as in masks of the published scheme, the epidural fat behind it up to the laminae.
+    The canal label covers the sac and a rim of the fat behind it. Masks of the published scheme do so: from T12 to L3 the
+    label is half as wide again as deep, reaches the pedicles, and is as deep between the laminae as in front of them.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def _sac(
     stack, grid = canvas.stack, _grid(canvas)
     floor, drift = course
     deep, wide, body = (stack.profile(name) for name in ("canal_depth", "canal_width", "depth"))
-    deep = deep * rng.uniform(0.78, 0.95)
-    wide = wide * rng.uniform(0.74, 0.92)
+    deep = deep * rng.uniform(0.7, 0.9)
+    wide = wide * rng.uniform(0.84, 1.0)
     lumbar = float(np.interp(L1, stack.positions, stack.centre))
     lean = np.interp(grid, (lumbar, lumbar + 60, stack.sacrum_top + 20), (1.0, rng.uniform(0.78, 1.0), rng.uniform(0.6, 0.9)))
     taper = np.sqrt(np.clip((floor - grid) / 25, 0.01, 1))
