@@ -180,8 +180,8 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
     dices = np.array([dice[n, best[n]] for n in truths])
     hits = int((dices >= 2 / 3).sum())  # a Dice of 2/3 is an IoU of 1/2
     taken = set(best.values())
-    present = [m for m in range(1, 256) if size_found[m] and m not in taken]
-    others = [m for m in present if int(np.argmax(pairs[1:, m])) + 1 in truths]
+    present = [m for m in range(1, 256) if is_vertebra(m) and size_found[m] and m not in taken]
+    others = [m for m in present if not pairs[1:, m].any() or int(np.argmax(pairs[1:, m])) + 1 in truths]
     holders = [int(np.argmax(bodies[n, 1:])) + 1 for n in truths if bodies[n, 1:].any()]
     merged = len(holders) - len(set(holders))
     quality = hits / (hits + 0.5 * (len(truths) - hits) + 0.5 * (len(others) + len(truths) - hits))
