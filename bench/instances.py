@@ -4,7 +4,8 @@
     python bench/instances.py --count 6 --kind clean
     python bench/instances.py --data DIR             # also DIR/tptbox_crop, the one real scan with instances
 
-The phantoms' seeds are below 100000, those of training are not. A vertebra counts if it lies wholly in the field of view.
+The phantoms' seeds are below 100000, those of training are not. A vertebra counts if the field of view does not cut it above
+or below, nor its body at a side.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
     bodies = np.bincount(case.truth[body].astype(np.int64) * 256 + found[body], minlength=65536).reshape(256, 256)
     truths = [n for n in range(1, 256) if is_vertebra(n) and pairs[n].sum() and bodies[n].sum()]
     if case.kind != "crop":
-        truths = [n for n in truths if not _cut(case.truth == n)]
+        truths = [n for n in truths if not _cut(case.truth == n, body)]
     size_true, size_found = pairs.sum(axis=1), pairs.sum(axis=0)
     dice = 2 * pairs / np.maximum(1, size_true[:, None] + size_found[None])
     best = {n: int(np.argmax(dice[n, 1:])) + 1 for n in truths}
@@ -189,9 +190,11 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
     return Score(case.name, case.kind, len(truths), float(dices.mean()), float(dices.min()), quality, merged, skipped, seconds)
 
 
-def _cut(mask: NDArray[np.bool_]) -> bool:
-    """Whether the first or last plane along I shows the vertebra."""
-    return bool(mask[:, 0].any() or mask[:, -1].any())
+def _cut(mask: NDArray[np.bool_], body: NDArray[np.bool_]) -> bool:
+    """Whether the first or last plane along I shows the vertebra, or one of the others its body."""
+    ends = (mask[:, 0], mask[:, -1])
+    sides = ((mask & body)[where] for where in (np.s_[0], np.s_[-1], np.s_[:, :, 0], np.s_[:, :, -1]))
+    return any(plane.any() for plane in (*ends, *sides))
 
 
 def report(scores: list[Score]) -> bool:

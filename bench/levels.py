@@ -1,7 +1,7 @@
 """Names of vertebrae on held-out phantoms: how many sequences are right, and whether the others say that they are not sure.
 
     python bench/levels.py [--count 200] [--variants 40] [--seed 60000] [--workers 1] [--masks true corrupted]
-                           [--network FOLDER] [--out DIR]
+                           [--network FOLDER] [--fields DIR] [--out DIR]
     python bench/levels.py --count 20 --variants 0 --masks true --network FOLDER    # what naming and measuring cost together
 
 Phantoms of seeds below 100 000, which nothing is trained or calibrated on. From each, the masks as they are and the masks with
@@ -32,18 +32,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from level_fields import Field, draw_field
 
 from spineps.labeling.evidence import gather_evidence
 from spineps.labeling.naming import decide
 from spineps.labeling.population import position_of
-from spineps.labels import SACRUM_INSTANCE, VERTEBRA, Scheme, Structure, lookup
+from spineps.labels import SACRUM_INSTANCE, Scheme
 from spineps.measures import measure_structures
-from spineps.phantom.anatomy import Anatomy, AnatomySpec, build_anatomy
-from spineps.phantom.appearance import paint_patch
-from spineps.phantom.contrasts import Contrast
-from spineps.phantom.morphometry import Variant
-from spineps.training.corruption import corrupt
-from spineps.training.pool import bodies_of
 from spineps.volume import LabelMap, Levels, LevelStatus
 
 if TYPE_CHECKING:
@@ -54,12 +49,6 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "unit"))
 FIRST_SEED = 60_000
 VARIANT_SEEDS = {"t13": 10_000, "t13, lumbar": 15_000, "l6": 20_000}
 """How far the seeds of each kind of field lie behind the first."""
-FIELD_MM = ((130.0, 220.0), (220.0, 380.0), (60.0, 90.0))
-WHOLE_SPINE_MM = (450.0, 640.0)
-WHOLE_SPINE_CENTRE = (11.5, 14.5)
-LUMBAR_CENTRE = (18.0, 21.5)
-IN_PLANE_MM = (0.9, 1.3)
-SLICE_MM = (1.65, 4.4)
 TARGETS = {"anchored": 0.97, "others": 0.85, "flagged": 0.90, "variants": 0.85, "false_alarms": 0.02, "lumbar_seconds": 3.0}
 LESS_IS_BETTER = ("false_alarms", "lumbar_seconds")
 BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
@@ -67,7 +56,8 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found in one field of view; ``bodies`` are the names of those that it shows whole.
+    """What was found in one field of view; ``bodies`` are the names of those that it shows whole, ``ribs`` of those beside
+    which it shows a rib.
 
     ``posteriors`` are the solver's of each name in ``best``, which stand in the order of ``truth``. ``seconds`` are what the
     names took of the processor, ``measuring`` what the measurements of true masks did.
@@ -78,6 +68,7 @@ class Outcome:
     drawn: str
     sacrum: bool
     bodies: list[str]
+    ribs: list[str]
     truth: list[str]
     best: list[str]
     posteriors: list[float]
@@ -108,66 +99,44 @@ class Setting:
 
     masks: tuple[str, ...]
     network: Path | None
-
-
-def field_of(rng: np.random.Generator, drawn: str) -> AnatomySpec:
-    """A field of view as scanners choose it; with a variant, where that shows."""
-    in_plane = rng.uniform(*IN_PLANE_MM)
-    spacing = (in_plane, in_plane, rng.uniform(*SLICE_MM))
-    heights = WHOLE_SPINE_MM if drawn == "t13" else FIELD_MM[1]
-    limits = (FIELD_MM[0], heights, FIELD_MM[2])
-    p, i, r = (round(rng.uniform(*limit) / step) for limit, step in zip(limits, spacing, strict=True))
-    if drawn == "any":
-        return AnatomySpec((p, i, r), spacing)
-    centre = float(rng.uniform(*(WHOLE_SPINE_CENTRE if drawn == "t13" else LUMBAR_CENTRE)))
-    return AnatomySpec((p, i, r), spacing, centre_level=centre, variant=Variant(drawn.partition(",")[0]))
+    fields: Path | None
 
 
 def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
     """Name the vertebrae of one phantom."""
     seed, drawn = task
-    rng = np.random.default_rng(seed)
-    anatomy = build_anatomy(rng, field_of(rng, drawn))
+    field = draw_field(seed, drawn, setting.fields)
     network = None if setting.network is None else loaded(setting.network)
-    image = None if network is None else painted(anatomy, rng)
-    outcomes = []
-    for masks in setting.masks:
-        semantic, instance = (anatomy.semantic, anatomy.instance) if masks == "true" else corrupted(anatomy, rng)
-        began = time.process_time()
-        maps = [
-            LabelMap(np.asarray(array), anatomy.geometry, scheme)
-            for array, scheme in ((semantic, Scheme.SEMANTIC), (instance, Scheme.INSTANCE))
-        ]
-        evidence = gather_evidence(maps[0], maps[1], image, network)
-        naming = decide(evidence)
-        named = time.process_time()
-        if masks == "true":
-            measure_structures(maps[0], maps[1], given_levels(anatomy))
-        seconds, measuring = named - began, time.process_time() - named if masks == "true" else None
-        instances = [] if evidence is None else list(evidence.column.instances)
-        truth = sorted((anatomy.levels[number] for number in instances if number in anatomy.levels), key=position_of)
-        sacrum = SACRUM_INSTANCE in anatomy.levels
-        bodies = [anatomy.levels[number] for number in bodies_of(anatomy.semantic, anatomy.instance)[0]]
-        levels = naming.levels
-        sure = [levels.confidence(number) for number in levels.names]
-        found = (truth, list(levels.best), sure, levels.probability, levels.status.value)
-        outcomes.append(Outcome(seed, masks, drawn, sacrum, bodies, *found, seconds, measuring))
-    return outcomes
+    return [named(task, field, masks, network) for masks in setting.masks]
 
 
-def given_levels(anatomy: Anatomy) -> Levels:
+def named(task: tuple[int, str], field: Field, masks: str, network: LevelEngine | None) -> Outcome:
+    """Name the vertebrae of a field of view; of true masks they are measured, too."""
+    seed, drawn = task
+    semantic, instance = (
+        LabelMap(labels, field.geometry, scheme)
+        for labels, scheme in zip(field.masks[masks], (Scheme.SEMANTIC, Scheme.INSTANCE), strict=True)
+    )
+    began = time.process_time()
+    evidence = gather_evidence(semantic, instance, field.image, network)
+    levels = decide(evidence).levels
+    seconds = time.process_time() - began
+    measuring = None
+    if masks == "true":
+        measure_structures(semantic, instance, given_levels(field))
+        measuring = time.process_time() - began - seconds
+    instances = [] if evidence is None else list(evidence.column.instances)
+    truth = sorted((field.levels[number] for number in instances if number in field.levels), key=position_of)
+    shown = (SACRUM_INSTANCE in field.levels, field.bodies, field.ribs, truth)
+    sure = [levels.confidence(number) for number in levels.names]
+    found = (list(levels.best), sure, levels.probability, levels.status.value)
+    return Outcome(seed, masks, drawn, *shown, *found, seconds, measuring)
+
+
+def given_levels(field: Field) -> Levels:
     """The phantom's own names, for measuring."""
-    names = {number: name for number, name in anatomy.levels.items() if number != SACRUM_INSTANCE}
+    names = {number: name for number, name in field.levels.items() if number != SACRUM_INSTANCE}
     return Levels(LevelStatus.NAMED, names, {number: {name: 1.0} for number, name in names.items()})
-
-
-def corrupted(anatomy: Anatomy, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Masks with errors: wherever the semantic mask still shows vertebra, the instance stays."""
-    semantic = corrupt(np.asarray(anatomy.semantic), rng)
-    vertebra = lookup(VERTEBRA)[semantic] & (anatomy.instance < 100) & (anatomy.instance != SACRUM_INSTANCE)
-    instance = np.where(vertebra, anatomy.instance, 0).astype(np.uint8)
-    instance[semantic == Structure.SACRUM] = SACRUM_INSTANCE
-    return semantic, instance
 
 
 @cache
@@ -177,11 +146,6 @@ def loaded(folder: Path) -> LevelEngine:
     from spineps.inference.load import load_levels
 
     return load_levels(ComputeConfig(threads=1), folder)
-
-
-def painted(anatomy: Anatomy, rng: np.random.Generator) -> np.ndarray:
-    """An image of the phantom, T2-weighted as most are."""
-    return paint_patch(np.asarray(anatomy.tissue), anatomy.geometry.spacing_mm, rng, Contrast.T2W).image
 
 
 def enough_to_tell(outcome: Outcome) -> bool:
@@ -287,6 +251,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--masks", nargs="+", choices=("true", "corrupted"), default=["true", "corrupted"])
     parser.add_argument("--network", type=Path, metavar="FOLDER", help="labeling model that joins the masks")
+    parser.add_argument("--fields", type=Path, metavar="DIR", help="folder that keeps the fields of view for another time")
     parser.add_argument("--out", type=Path, default=Path("bench/out/levels"), help="folder for results (default: %(default)s)")
     return parser.parse_args()
 
@@ -297,7 +262,7 @@ def main() -> int:
     tasks = [(arguments.seed + k, "any") for k in range(arguments.count)]
     for drawn, ahead in VARIANT_SEEDS.items():
         tasks += [(arguments.seed + ahead + k, drawn) for k in range(arguments.variants)]
-    look = partial(look_at, setting=Setting(tuple(arguments.masks), arguments.network))
+    look = partial(look_at, setting=Setting(tuple(arguments.masks), arguments.network, arguments.fields))
     with ProcessPoolExecutor(arguments.workers) as pool:
         outcomes = [outcome for found in pool.map(look, tasks, chunksize=4) for outcome in found]
     by_masks = {masks: [o for o in outcomes if o.masks == masks] for masks in arguments.masks}

@@ -6,7 +6,8 @@
 
 T2-weighted, fields of view of one region to half a spine, spacings of 0.7 to 1 mm in plane and slices of 1.65 to 4.4 mm, each
 drawn at random. Seeds are below 100000, those of training are not. A vertebra counts if the field of view does not cut it above
-or below; its Dice is that of all its voxels. Prints a row a phantom and the means that docs/models.md tells.
+or below, nor its body at a side; its Dice is that of all its voxels. Prints a row a phantom and the means that docs/models.md
+tells.
 """
 
 from __future__ import annotations
