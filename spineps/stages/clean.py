@@ -36,8 +36,8 @@ POSTERIOR_REACH_MM: Final = 90.0
 """Posterior elements reach at most this far from the midline of the bodies."""
 SACRUM_GAP_MM: Final = 25.0
 """Largest gap between the lowest body or disc and the sacrum; a collapsed or missed last disc leaves less."""
-SACRUM_PIECE_GAP_MM: Final = 10.0
-"""Largest gap between two pieces of the sacrum (remnants of sacral discs)."""
+SACRUM_PIECE_GAP_MM: Final = 6.0
+"""Largest gap between two pieces of the sacrum (remnants of sacral discs, 4 mm or so and a voxel)."""
 
 _COLUMN = lookup((*BODY, *ENDPLATES, Structure.DISC))
 _CANAL = lookup(CANAL_AND_CORD)

@@ -74,6 +74,16 @@ def test_a_sacrum_in_two_pieces_is_kept(spine):
     assert np.array_equal(cleaned.labels == Structure.SACRUM, labels == Structure.SACRUM)
 
 
+def test_a_piece_beside_the_sacrum_goes(spine):
+    labels = spine.labels()
+    sacrum = np.argwhere(labels == Structure.SACRUM)
+    p, i = (int(sacrum[:, axis].max()) for axis in (0, 1))
+    behind = labels[p + 6 : p + 12, i - 8 : i]  # 9 mm behind its hindmost voxel
+    behind[:, :, 10:20][behind[:, :, 10:20] == 0] = Structure.SACRUM
+    cleaned, _ = clean_semantic(spine.edited(labels))
+    assert np.array_equal(cleaned.labels, spine.semantic.labels)
+
+
 def test_a_loose_spinous_process_is_kept(spine):
     labels = spine.labels()
     box = labels[:, : spine.body_box(2).stop[1]]
