@@ -30,8 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import cohort_scans
 import forked_runs
 
+from spineps.api import load_models
+from spineps.config import PipelineConfig
 from spineps.errors import SpinepsError
 from spineps.io.nifti import read_scan
+from spineps.pipeline import segment_scan
 
 FLAGS = (*cohort_scans.MODEL_FLAGS, "--device", "cpu", "--precision", "fp32", "--threads", "1")
 
@@ -99,7 +102,9 @@ def dataset_command(dataset: Path, root: Path, jobs: int) -> tuple[str | Path, .
 def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
     if not args.good + args.bad:
         return
-    expected = cohort_scans.make_dataset(folder / "data", good=args.good, bad=args.bad, seed=args.seed)
+    plain = PlainPipeline()
+    expected = cohort_scans.make_dataset(folder / "data", good=args.good, bad=args.bad, seed=args.seed, takes=plain.segments)
+    print(f"phantoms left out, because spineps.segment_scan finds no vertebra with the small models: {plain.left_out}")
     inputs = _inputs(folder / "data")
     command = dataset_command(folder / "data", folder / "out", args.jobs)
     first, cost = spineps(*command)
@@ -115,6 +120,25 @@ def whole_cohort(folder: Path, args: argparse.Namespace) -> None:
     same = cohort_scans.tree(folder / "out") == before
     print(f"  second run: {second.stderr.count(': done in')} computed, {cost}, tree the same: {same}")
     print(f"  inputs unchanged, bytes and times: {_inputs(folder / 'data') == inputs}")
+
+
+class PlainPipeline:
+    """Tells, by one scan after the other without any cohort, whether the small models find vertebrae in a phantom."""
+
+    def __init__(self) -> None:
+        self._config = PipelineConfig(compute=forked_runs.COMPUTE)
+        folders = forked_runs.FOLDERS
+        self._models = load_models(forked_runs.COMPUTE, semantic_folder=folders.semantic, instance_folder=folders.instance)
+        self.left_out = 0
+
+    def segments(self, scan: Path) -> bool:
+        """Whether a scan is segmented; counts those that are not."""
+        try:
+            segment_scan(read_scan(scan), self._models, self._config)
+        except SpinepsError:
+            self.left_out += 1
+            return False
+        return True
 
 
 def kills(folder: Path, args: argparse.Namespace) -> None:
@@ -158,7 +182,7 @@ def kills_of_copies(folder: Path, args: argparse.Namespace) -> None:
         killed += 1
         faults += runs.faults_after(root, tree)
         shutil.rmtree(root)
-    print(f"{killed} SIGKILLs, one at every {args.every_change}th change of a file: {faults or 'nothing'} wrong", flush=True)
+    print(f"{killed} SIGKILLs, at changes of a file, step {args.every_change}: {faults or 'nothing'} wrong", flush=True)
     shutil.rmtree(root, ignore_errors=True)
     faults, killed = [], 0
     while killed < args.moments:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +47,10 @@ def scan_place(dataset: Path, number: int) -> Path:
     return place
 
 
-def make_dataset(folder: Path, *, good: int, bad: int, seed: int = 0) -> dict[str, ErrorCode | None]:
-    """A dataset of phantoms, and after them of bad scans.
+def make_dataset(
+    folder: Path, *, good: int, bad: int, seed: int = 0, takes: Callable[[Path], bool] = lambda _: True
+) -> dict[str, ErrorCode | None]:
+    """A dataset of phantoms, of which each next one may be refused, and after them of bad scans.
 
     Returns
     -------
@@ -55,8 +58,10 @@ def make_dataset(folder: Path, *, good: int, bad: int, seed: int = 0) -> dict[st
         Prefix of each scan's results to the code that it must be refused with.
     """
     expected: dict[str, ErrorCode | None] = {}
+    seeds = count(seed)
     for number in range(good):
-        phantom_scan(scan_place(folder, number), seed + number)
+        while not takes(phantom_scan(scan_place(folder, number), next(seeds))):
+            pass
         expected[f"sub-{number:03d}_mod-T2w"] = None
     kinds = list(BAD)
     for number in range(good, good + bad):

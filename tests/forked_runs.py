@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,8 @@ class Runs:
             case._segmented, process.subprocess.Popen = self._segmented, _Copy
             _say_into(self._log)
             os._exit(main(["dataset", "-i", str(self._dataset), "-o", str(root), *FLAGS]))
+        with suppress(OSError):  # whichever of the two comes first
+            os.setpgid(child, child)
         began = time.monotonic()
         while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if after_s is not None and time.monotonic() - began > after_s:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from spineps.cohort.files import ROOT
 from spineps.cohort.sidecars import as_tsv
 from spineps.io import atomic
 from spineps.measures.quantities import BODY_CUT, CUT, QUANTITIES, UNSURE, VERTEBRA
@@ -60,7 +61,7 @@ def write_by_level(root: Path) -> int:
     with source.open(encoding="utf-8", newline="") as file:
         rows = by_level(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     if rows:
-        atomic.write_text(root / BY_LEVEL, as_tsv(COLUMNS, rows))
+        atomic.write_text(root / BY_LEVEL, as_tsv(COLUMNS, rows), tag=ROOT)
     return len(rows)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,9 +19,10 @@ from spineps.cohort.layout import RECORD
 from spineps.cohort.proof import FIRST, INPUT, MACHINE_FAULTS, Recipe, proven
 from spineps.cohort.settings import ModelFolders, Naming
 from spineps.config import PipelineConfig
-from spineps.errors import ErrorCode, Finding, SpinepsError
+from spineps.errors import ErrorCode, Finding, InputError, OutputError, SpinepsError
 from spineps.io import atomic
 from spineps.io.load import ReadOptions
+from spineps.io.rawfile import require_readable
 from spineps.io.shown import shown_name
 from spineps.outputs.names import FileNames
 from spineps.outputs.record import DONE, failure_record, run_record
@@ -56,6 +58,8 @@ class Task:
         Where hashes and times of the case's files are kept.
     first_phase : Path
         Where what the first phase gave is kept.
+    crash : Path
+        Where a mistake of the program is described.
     config : PipelineConfig
         Settings.
     models : ModelFolders
@@ -81,6 +85,7 @@ class Task:
     files: Mapping[str, str]
     known: Path
     first_phase: Path
+    crash: Path
     config: PipelineConfig
     models: ModelFolders
     read: ReadOptions
@@ -111,8 +116,6 @@ class Outcome:
         From the network's first to the record's last byte.
     kept_semantic : bool
         Whether the first phase was left out.
-    crash : str
-        Text of the crash file, for a mistake of the program.
     """
 
     name: str
@@ -120,7 +123,6 @@ class Outcome:
     message: str = ""
     seconds: float = 0.0
     kept_semantic: bool = False
-    crash: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,12 +168,26 @@ class _Seen:
             self.stage(name)
 
 
+def refused_unread(task: Task) -> Outcome | None:
+    """What becomes of a scan whose file cannot be opened, which takes no worker to find out; None for any other.
+
+    No record is written, because there is nothing to take a hash of: each run looks again.
+    """
+    try:
+        require_readable(task.scan)
+    except InputError as error:
+        remove_quietly(task.crash)
+        return Outcome(task.name, str(error.code), anonymous(error.message, task.scan))
+    return None
+
+
 def make_ready(task: Task) -> Ready:
     """Read a scan and prepare it for the semantic network; needs no network, so that it can be done ahead."""
     from spineps.io.nifti import read_scan
     from spineps.pipeline import prepare_scan
     from spineps.stages.compatibility import check_compatibility
 
+    remove_quietly(task.crash)
     identity = identity_of(task.scan)
     try:
         scan = read_scan(task.scan, task.read)
@@ -242,7 +258,7 @@ def _attempt(ready: Ready, models: Models, stage: Stage) -> Exception | None:
 
     task = ready.task
     try:
-        with profiled(task.folder, task.prefix, wanted=task.profile):
+        with profiled(task.folder, task.prefix, wanted=task.profile, tag=task.name):
             _save(ready, *_segmented(ready, models, stage))
     except Exception as error:  # noqa: BLE001  whatever is wrong with one scan is said of that scan alone
         return error
@@ -316,9 +332,9 @@ def _failed(ready: Ready, error: Exception) -> Outcome:
 
     task = ready.task
     known = error if isinstance(error, SpinepsError) else crash.as_known(error)
-    text = ""
     if known is None:
-        text = crash.crash_text(error, command="cohort")
+        with suppress(OutputError):
+            atomic.write_text(task.crash, crash.crash_text(error, command="cohort"), tag=task.name)
         known = SpinepsError(
             ErrorCode.BUG, f"spineps failed ({type(error).__name__}).", remedy="Send the crash file to the developers."
         )
@@ -326,5 +342,5 @@ def _failed(ready: Ready, error: Exception) -> Outcome:
     try:
         record_failure(task, known, identity=ready.identity, scan=ready.scan)
     except SpinepsError as unwritten:
-        return Outcome(task.name, str(unwritten.code), anonymous(unwritten.message, task.scan), crash=text)
-    return Outcome(task.name, str(known.code), message, crash=text)
+        return Outcome(task.name, str(unwritten.code), anonymous(unwritten.message, task.scan))
+    return Outcome(task.name, str(known.code), message)

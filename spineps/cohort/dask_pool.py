@@ -11,9 +11,9 @@ import queue
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ import spineps
 from spineps.cohort import dask_worker
 from spineps.cohort.case import Outcome, Task
 from spineps.cohort.cluster import GPU, connected, is_ours, keep_up, quiet
-from spineps.cohort.files import hash_of, read_json
+from spineps.cohort.files import ROOT, hash_of, read_json
 from spineps.cohort.pool import AHEAD, TICK_S, Work
 from spineps.cohort.settings import CohortSettings
 from spineps.cohort.wire import line, order_to_plain, outcome_from_plain, task_to_plain
@@ -65,12 +65,24 @@ class DaskPool:
         Where tasks come from and outcomes go.
     state_folder : Path
         Of the results.
+    alone : callable
+        Gives a context in which no other run writes into the state folder.
     debug : bool
         Let Dask say on stderr what it does.
     """
 
-    def __init__(self, settings: CohortSettings, threads: int, work: Work, state_folder: Path, *, debug: bool = False) -> None:
-        self._settings, self._work, self._state_folder, self._debug = settings, work, state_folder, debug
+    def __init__(
+        self,
+        settings: CohortSettings,
+        threads: int,
+        work: Work,
+        state_folder: Path,
+        *,
+        alone: Callable[[], AbstractContextManager[None]],
+        debug: bool = False,
+    ) -> None:
+        self._settings, self._work, self._state_folder = settings, work, state_folder
+        self._alone, self._debug = alone, debug
         scans = (settings.scan, *settings.by_modality.values())
         self._order = order_to_plain(scans)
         self._gpu = any(scan.pipeline.compute.device is Device.CUDA for scan in scans)
@@ -194,7 +206,8 @@ class DaskPool:
         if worker in self._engaged or worker in self._refused:
             return
         if self._agreed is None:
-            self._agreed = self._agree(offer)
+            with self._alone():
+                self._agreed = self._agree(offer)
         if offer != self._agreed:
             remedy = "Use like machines, or say --device, --precision and --threads."
             self._refuse(client, worker, f"it offers {offer}, and this run needs {self._agreed}. {remedy}")
@@ -209,7 +222,7 @@ class DaskPool:
         known = read_json(place) or {}
         if not self._settings.redo and known.get("asked") == asked:
             return _Offer(str(known["engine"]), offer.threads)
-        atomic.write_json(place, {"asked": asked, "engine": offer.engine})
+        atomic.write_json(place, {"asked": asked, "engine": offer.engine}, tag=ROOT)
         return offer
 
     def _refuse(self, client: Client, worker: str, reason: str) -> None:

@@ -99,7 +99,7 @@ class Desk(Work):
 
     def lost(self, task: Task) -> None:
         """Take away what the process that ended was writing."""
-        for folder in (task.folder, task.first_phase.parent, task.known.parent):
+        for folder in (task.folder, task.first_phase.parent, task.known.parent, task.crash.parent):
             atomic.sweep(folder, task.name)
 
     def offered(self, engine: str) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final
 from spineps.errors import OutputError
 from spineps.io import atomic
 
+ROOT: Final = "root"
+"""Marks half-written files that are no scan's; the claim of this name is for who writes them."""
 _BLOCK: Final = 1 << 20
 _FORMAT: Final = 1
 Identity = tuple[int, int, int, int]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from spineps.cohort.discover import parse_name
-from spineps.cohort.files import read_json
+from spineps.cohort.files import ROOT, read_json
 from spineps.cohort.proof import intact
 from spineps.cohort.sidecars import as_tsv
 from spineps.cohort.tables import identity_columns
@@ -66,7 +66,7 @@ def write_group_tables(root: Path) -> dict[str, int]:
             "no run record is in the folder of the results.",
             remedy="Run the participant level first.",
         )
-    with atomic.stage(root, "root") as staged:
+    with atomic.stage(root, ROOT) as staged:
         for name, rows in tables.items():
             staged.write_text(name, as_tsv(_columns(rows), rows))
         staged.commit()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from spineps.cohort.by_level import MEASURES
 from spineps.cohort.discover import parse_name
-from spineps.cohort.files import read_json
+from spineps.cohort.files import ROOT, read_json
 from spineps.cohort.sidecars import as_tsv
 from spineps.cohort.tables import identity_columns
 from spineps.errors import ErrorCode, InputError
@@ -71,7 +71,7 @@ def write_joined_measures(root: Path) -> Joined:
             remedy="Give the folder that 'spineps sample', 'dataset' or 'bids' wrote into.",
         )
     if rows:
-        atomic.write_text(root / MEASURES, as_tsv((*_IDENTITY, *HEADER, *QUANTITIES), rows))
+        atomic.write_text(root / MEASURES, as_tsv((*_IDENTITY, *HEADER, *QUANTITIES), rows), tag=ROOT)
     return Joined(scans, len(rows), left_out)
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from spineps.cohort.files import ROOT
 from spineps.cohort.plan import Plan
 from spineps.cohort.settings import ScanState
 from spineps.io import atomic
@@ -27,7 +28,7 @@ def write_keepsakes(plan: Plan) -> None:
         _copy_pictures(plan, output.snapshots)
     if output.log:
         stamp = time.strftime("%Y%m%dT%H%M%S")
-        atomic.write_text(plan.root / LOGS / f"run_{stamp}.txt", _log(plan))
+        atomic.write_text(plan.root / LOGS / f"run_{stamp}.txt", _log(plan), tag=ROOT)
 
 
 def _copy_pictures(plan: Plan, folder: Path) -> None:
@@ -38,7 +39,7 @@ def _copy_pictures(plan: Plan, folder: Path) -> None:
         picture = case.place(_PICTURE)
         copy = folder / picture.name
         if picture.is_file() and (report.state is ScanState.DONE or not copy.is_file()):
-            atomic.write_bytes(copy, picture.read_bytes())
+            atomic.write_bytes(copy, picture.read_bytes(), tag=ROOT)
 
 
 def _log(plan: Plan) -> str:

@@ -21,6 +21,8 @@ from spineps.outputs.names import FileNames, check_places, extra_names, names_fo
 RECORD: Final = "record"
 EXTRAS: Final = ("softmax", "uncertainty", "model_mask")
 """Roles of what a run gives beside its masks where it is asked to."""
+CRASHES: Final = "crashes"
+"""Folder in the root of the results for what helps to find mistakes of the program, a file a scan."""
 STATE_FOLDER: Final = ".spineps"
 """Folder in the root of the results for claims and for times of files; no result is in it."""
 CASE_DIGITS: Final = 12

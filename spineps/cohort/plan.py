@@ -12,7 +12,7 @@ from spineps.cohort.case import Task
 from spineps.cohort.discover import find_scans
 from spineps.cohort.exclude import excluded_cases
 from spineps.cohort.files import KnownFiles
-from spineps.cohort.layout import STATE_FOLDER, Case, cases_of
+from spineps.cohort.layout import CRASHES, STATE_FOLDER, Case, cases_of
 from spineps.cohort.proof import Recipe, Standing, Verdict, judge, recipe_of
 from spineps.cohort.settings import CohortSettings, ScanReport, ScanState
 from spineps.errors import ErrorCode, InputError
@@ -80,10 +80,14 @@ class Plan:
         """Where what the first phase gave is kept."""
         return self.state_folder / "first" / f"{case.name}.gz"
 
+    def crash_place(self, case: Case) -> Path:
+        """Where a mistake of the program is described that a case met."""
+        return self.root / CRASHES / f"{case.name}.txt"
+
     def sweep(self, case: Case) -> None:
         """Remove what a killed process left half-written of a case."""
-        places = (self.known_place(case), self.first_phase_place(case), *map(case.place, case.files))
-        for folder in {place.parent for place in places}:
+        state = (self.known_place(case), self.first_phase_place(case), self.crash_place(case))
+        for folder in {place.parent for place in (*state, *map(case.place, case.files))}:
             atomic.sweep(folder, case.name)
 
     def judged(self, case: Case) -> Verdict:
@@ -128,6 +132,7 @@ class Plan:
             files=case.files,
             known=self.known_place(case).absolute(),
             first_phase=self.first_phase_place(case).absolute(),
+            crash=self.crash_place(case).absolute(),
             config=scan.pipeline,
             models=scan.models,
             findings=scan.findings,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from spineps.cohort.case import Outcome, Task, record_failure
+from spineps.cohort.case import Outcome, Task, record_failure, refused_unread
 from spineps.cohort.claims import Claims
 from spineps.cohort.cluster import local_workers
 from spineps.cohort.events import Watcher
-from spineps.cohort.files import remove_quietly
-from spineps.cohort.keepsakes import write_keepsakes
+from spineps.cohort.files import ROOT
+from spineps.cohort.keepsakes import LOGS, write_keepsakes
 from spineps.cohort.layout import Case
 from spineps.cohort.plan import Plan, make_plan, report_of
 from spineps.cohort.pool import Pool, Work
@@ -31,8 +32,6 @@ from spineps.outputs.record import DONE
 if TYPE_CHECKING:
     from spineps.cohort.dask_pool import DaskPool
 
-CRASHES: Final = "crashes"
-ROOT_CLAIM: Final = "root"
 _POLL_S: Final = 1.0
 _DEFAULT: Final = CohortSettings()
 
@@ -76,14 +75,14 @@ def run_cohort(
     atomic.check_writable(plan.root)
     _check_limits(settings)
     with Claims(plan.state_folder / "claims") as claims:
-        with _writing_root(claims, plan.root):
+        with _writing_root(claims, plan):
             if settings.output.naming is Naming.BIDS:
                 write_dataset_files(plan.root)
         try:
             _Run(plan, claims, watcher, debug=debug).run()
             _tidy(plan, claims)
         finally:
-            with _writing_root(claims, plan.root):
+            with _writing_root(claims, plan):
                 write_cohort_table(plan)
                 write_keepsakes(plan)
     return _report(plan)
@@ -125,10 +124,11 @@ class _Run(Work):
             return Pool(settings.machine, threads, self, debug=self._debug)
         from spineps.cohort.dask_pool import DaskPool
 
-        return DaskPool(settings, threads, self, self._plan.state_folder, debug=self._debug)
+        alone = partial(_writing_root, self._claims, self._plan)
+        return DaskPool(settings, threads, self, self._plan.state_folder, alone=alone, debug=self._debug)
 
     def next(self) -> Task | None:
-        """Claim the next scan that nobody else works on; one that another run has done meanwhile is settled."""
+        """Claim the next scan that needs a worker: nobody else works on it or has done it, and its file can be opened."""
         while self._queue:
             case = self._queue.popleft()
             if not self._claims.take(case.name):
@@ -143,7 +143,11 @@ class _Run(Work):
                 self._watcher.finished(self._plan.reports[case.name], waiting=self._left())
                 continue
             kept = verdict.standing is Standing.INSTANCE_PHASE and not self._plan.wants_scores(case)
-            return self._plan.task(case, keep_semantic=kept)
+            task = self._plan.task(case, keep_semantic=kept)
+            refused = refused_unread(task)
+            if refused is None:
+                return task
+            self.settled(task, refused)
         return None
 
     def settled(self, task: Task, outcome: Outcome) -> None:
@@ -151,7 +155,6 @@ class _Run(Work):
         case = self._mine[task.name]
         if outcome.status in (ErrorCode.TIME_LIMIT, ErrorCode.WORKER_DIED, ErrorCode.RESOURCE_MEMORY):
             outcome = _written_down(task, outcome)
-        self._keep_crash(outcome)
         done = outcome.status == DONE
         report = report_of(case, ScanState.DONE if done else ScanState.FAILED)
         report = replace(report, message=outcome.message, seconds=outcome.seconds)
@@ -190,14 +193,6 @@ class _Run(Work):
         self._mine.pop(name)
         self._claims.release(name)
 
-    def _keep_crash(self, outcome: Outcome) -> None:
-        """The crash file of a scan, in place of an earlier one."""
-        place = self._plan.root / CRASHES / f"{outcome.name}.txt"
-        remove_quietly(place)
-        if outcome.crash:
-            with suppress(OutputError):
-                atomic.write_text(place, outcome.crash)
-
 
 def _tidy(plan: Plan, claims: Claims) -> None:
     """Take away what killed runs left of scans that are done: their claims, and what they were writing then."""
@@ -219,10 +214,11 @@ def _written_down(task: Task, outcome: Outcome) -> Outcome:
 
 
 @contextmanager
-def _writing_root(claims: Claims, root: Path) -> Iterator[None]:
-    """One run at a time writes into the root of the results."""
-    with claims.waiting_for(ROOT_CLAIM):
-        atomic.sweep(root, ROOT_CLAIM)
+def _writing_root(claims: Claims, plan: Plan) -> Iterator[None]:
+    """One run at a time writes what is no scan's, and takes away first what a killed one left half-written of it."""
+    with claims.waiting_for(ROOT):
+        for folder in {plan.root, plan.state_folder, plan.root / LOGS, plan.settings.output.snapshots or plan.root}:
+            atomic.sweep(folder, ROOT)
         yield
 
 

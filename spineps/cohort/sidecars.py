@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from spineps.cohort.files import ROOT
 from spineps.io import atomic
 from spineps.io.encode import nifti_series_chunks
 from spineps.labels import DISC_OFFSET, ENDPLATE_OFFSET, LEVEL_NAMES, SACRUM_INSTANCE, Structure
@@ -103,7 +104,7 @@ def write_dataset_files(root: Path) -> None:
     """
     for name, content in dataset_files().items():
         if not _holds(root / name, content):
-            with atomic.stage(root, "root") as staged:
+            with atomic.stage(root, ROOT) as staged:
                 staged.write_bytes(name, content)
                 staged.commit()
 

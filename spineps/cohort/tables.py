@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from spineps.cohort.files import read_json
+from spineps.cohort.files import ROOT, read_json
 from spineps.cohort.layout import RECORD, Case
 from spineps.cohort.plan import Plan, Summary
 from spineps.cohort.settings import ScanReport, ScanState
@@ -34,7 +34,7 @@ def write_cohort_table(plan: Plan) -> None:
     ordered = sorted(rows.values(), key=lambda row: (row["scan"], row["case"]))
     text = as_tsv(COLUMNS, list(ordered))
     if not _is(place, text):
-        with atomic.stage(plan.root, "root") as staged:
+        with atomic.stage(plan.root, ROOT) as staged:
             staged.write_text(TABLE, text)
             staged.commit()
 

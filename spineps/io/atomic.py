@@ -43,7 +43,7 @@ class Written:
     size: int
 
 
-def write_bytes(path: Path, data: bytes) -> Written:
+def write_bytes(path: Path, data: bytes, *, tag: str = "") -> Written:
     """Write a file.
 
     Parameters
@@ -52,25 +52,27 @@ def write_bytes(path: Path, data: bytes) -> Written:
         Final place; folders on the way are made. A link there is replaced, what it points to stays.
     data : bytes
         Whole content.
+    tag : str
+        As in :class:`Staging`.
 
     Raises
     ------
     OutputError
         If it cannot be written; nothing is left behind then, and a file that was there before is still there.
     """
-    with stage(path.parent) as staged:
+    with stage(path.parent, tag) as staged:
         staged.write_bytes(path.name, data)
         return staged.commit()[0]
 
 
-def write_text(path: Path, text: str) -> Written:
+def write_text(path: Path, text: str, *, tag: str = "") -> Written:
     """Write a UTF-8 text file; see :func:`write_bytes`."""
-    return write_bytes(path, text.encode())
+    return write_bytes(path, text.encode(), tag=tag)
 
 
-def write_json(path: Path, obj: Any, *, durable: bool = True) -> Written:
+def write_json(path: Path, obj: Any, *, tag: str = "", durable: bool = True) -> Written:
     """Write plain values as JSON, keys in the order given; see :func:`write_bytes`, and :class:`Staging` for ``durable``."""
-    with stage(path.parent, durable=durable) as staged:
+    with stage(path.parent, tag, durable=durable) as staged:
         staged.write_json(path.name, obj)
         return staged.commit()[0]
 

@@ -159,18 +159,23 @@ def open_raw(path: Path) -> Iterator[RawFile]:
     InputError
         INPUT_NOT_FOUND, INPUT_NOT_FILE, INPUT_PERMISSION, INPUT_EMPTY or INPUT_CORRUPT.
     """
-    name = shown_name(path)
+    handle = _opened(path)
     try:
-        _require_regular(path.stat(), name)
-        # A pipe may have taken the file's place since: without O_NONBLOCK, opening it would wait for a writer.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        raise _open_error(error, path, name) from error
-    try:
-        _require_regular(os.fstat(handle), name)
+        _require_regular(os.fstat(handle), shown_name(path))
         yield RawFile(path, handle)
     finally:
         os.close(handle)
+
+
+def require_readable(path: Path) -> None:
+    """Refuse what is no file that can be opened, as :func:`open_raw` does; its content is not looked at.
+
+    Raises
+    ------
+    InputError
+        INPUT_NOT_FOUND, INPUT_NOT_FILE, INPUT_PERMISSION or INPUT_CORRUPT.
+    """
+    os.close(_opened(path))
 
 
 class _Stream(Protocol):
@@ -316,6 +321,17 @@ class _GzipStream:
 
     def _corrupt(self, what: str) -> InputError:
         return refusal(ErrorCode.INPUT_CORRUPT, self._name, what, remedy=_COPY_AGAIN)
+
+
+def _opened(path: Path) -> int:
+    """A regular file, open for reading."""
+    name = shown_name(path)
+    try:
+        _require_regular(path.stat(), name)
+        # A pipe may have taken the file's place since: without O_NONBLOCK, opening it would wait for a writer.
+        return os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise _open_error(error, path, name) from error
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -16,7 +16,7 @@ _LINES: Final = 80
 
 
 @contextmanager
-def profiled(folder: Path, prefix: str, *, wanted: bool = True) -> Iterator[None]:
+def profiled(folder: Path, prefix: str, *, wanted: bool = True, tag: str = "") -> Iterator[None]:
     """While it lasts, note where this thread spends its time; then write ``<prefix>_profile.txt``, the costliest first.
 
     Parameters
@@ -27,6 +27,8 @@ def profiled(folder: Path, prefix: str, *, wanted: bool = True) -> Iterator[None
         Of their names.
     wanted : bool
         False does nothing.
+    tag : str
+        As in :class:`spineps.io.atomic.Staging`.
 
     Raises
     ------
@@ -41,4 +43,4 @@ def profiled(folder: Path, prefix: str, *, wanted: bool = True) -> Iterator[None
         yield
     text = io.StringIO()
     pstats.Stats(profile, stream=text).strip_dirs().sort_stats("cumulative").print_stats(_LINES)
-    atomic.write_text(folder / f"{prefix}_profile.txt", text.getvalue())
+    atomic.write_text(folder / f"{prefix}_profile.txt", text.getvalue(), tag=tag)

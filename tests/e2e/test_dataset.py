@@ -149,12 +149,18 @@ def test_no_canary_is_told(cohort: Cohort) -> None:
     assert "sub-0" not in logs[0].read_text()
 
 
-def test_a_second_run_computes_nothing(cohort: Cohort) -> None:
+def test_a_second_run_computes_nothing(cohort: Cohort, tmp_path: Path) -> None:
+    """It starts no worker either: links to nowhere, pipes and folders, which have no record, need none."""
     before = cohort_scans.tree(cohort.root)
-    again = spineps("dataset", "-i", cohort.dataset, *FLAGS)
+    for folder in (cohort.root, cohort.root / ".spineps", cohort.root / "logs"):
+        (folder / ".spineps-root-0.partial").touch()  # as a killed run leaves it
+    environment, spied = spied_on(tmp_path / "spy")
+    again = spineps("dataset", "-i", cohort.dataset, *FLAGS, env=environment)
+    assert spied.read_text().split() == ["process"]
     assert again.code == ExitCode.COHORT_INCOMPLETE
     assert f"{GOOD} up to date" in again.stderr
     assert cohort_scans.tree(cohort.root) == before
+    assert not cohort_scans.partial_files(cohort.root)
 
 
 def test_dry_run_says_which_file_a_case_is_and_writes_nothing(cohort: Cohort, tmp_path: Path) -> None:

@@ -182,6 +182,31 @@ def test_row_77_a_whole_run_killed_at_changes_of_files(tmp_path: Path) -> None:
     assert change > 60
 
 
+def test_row_77_killed_while_a_mistake_is_written_down(
+    dataset: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the moment, the crash file is there, whole, before the record says that there is one."""
+
+    def mistake(*_: object) -> Any:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(case_module, "_segmented", mistake)
+    plan = make_plan(dataset, asked(0, dataset / "whole"))
+    compute(plan, archive.models)
+    whole, changes, half_written = plan.crash_place(plan.cases[0]).read_bytes(), 0, 0
+    while True:
+        changes, plan = changes + 1, make_plan(dataset, asked(0, dataset / f"out{changes}"))
+        (case,) = plan.cases
+        if not killed(lambda plan=plan: compute(plan, archive.models), plan.root, changes):
+            break
+        half_written += any("crashes/" in name for name in cohort_scans.partial_files(plan.root))
+        plan.sweep(case)
+        assert not cohort_scans.partial_files(plan.root)
+        place = plan.crash_place(case)
+        assert place.read_bytes() == whole if place.exists() else not results(plan.root, 0)
+    assert half_written
+
+
 # ---- memory and workers
 
 

@@ -82,6 +82,7 @@ class Bench:
             files=case.files,
             known=self.known_place,
             first_phase=self.first_place,
+            crash=self.root / "crashes" / f"{case.name}.txt",
             config=config,
             models=FOLDERS,
             read=ReadOptions(),
@@ -328,11 +329,13 @@ def test_a_mistake_of_the_program_gives_a_crash_text_without_names(bench: Bench)
     outcome = bench.run()
     assert outcome.status == ErrorCode.BUG
     assert "AttributeError" in outcome.message
-    assert "spineps/cohort/case.py" in outcome.crash
-    assert cohort_scans.CANARY not in outcome.crash
-    assert "sub-000" not in outcome.crash
-    assert str(bench.dataset) not in outcome.crash
+    crash = bench.task().crash
+    text = crash.read_text()
+    assert "spineps/cohort/case.py" in text
+    assert not [name for name in (cohort_scans.CANARY, "sub-000", str(bench.dataset)) if name in text]
     assert bench.standing() is Standing.FAILED_BEFORE
+    make_ready(bench.task())
+    assert not crash.exists()
 
 
 def test_a_full_or_closed_disk_is_named_and_leaves_nothing(bench: Bench) -> None:

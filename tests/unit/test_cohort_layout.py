@@ -130,6 +130,7 @@ TASK = Task(
     files={"record": "sub-1_mod-T2w_run.json"},
     known=ROOT / "known.json",
     first_phase=ROOT / "first.gz",
+    crash=ROOT / "crash.txt",
     config=replace(PipelineConfig(), postprocess=PostprocessConfig(endplate_owner=EndplateOwner.VERTEBRA), force=True),
     models=ModelFolders(semantic=Path("models/x")),
     read=ReadOptions(AffineChoice.SFORM, 2),
@@ -145,7 +146,7 @@ def test_tasks_and_outcomes_survive_their_way() -> None:
     sent = line(task_to_plain(TASK))
     assert sent.count(b"\n") == 1
     assert task_from_plain(json.loads(sent)) == TASK
-    outcome = Outcome("case", "DONE", "text", 1.5, True, "crash")
+    outcome = Outcome("case", "DONE", "text", 1.5, True)
     assert outcome_from_plain(json.loads(line(outcome_to_plain(outcome)))) == outcome
 
 
