@@ -229,7 +229,7 @@ def full_disk(folder: Path, args: argparse.Namespace) -> None:
             codes[runs.run(disk / "out")] += 1
             faults += [f"partial: {name}" for name in cohort_scans.partial_files(disk)]
             subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-            faults += runs.faults_after(disk / "out", tree)
+            faults += runs.faults_after(disk / "out", tree, ended=True)
         finally:
             subprocess.run(["umount", "-l", disk], check=True)
     print(

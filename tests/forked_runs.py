@@ -22,6 +22,7 @@ from spineps.cli import main
 from spineps.cohort import case, process, worker
 from spineps.cohort.plan import make_plan
 from spineps.cohort.settings import CohortSettings, ModelFolders, OutputSettings, ScanSettings
+from spineps.cohort.tables import TABLE
 from spineps.config import ComputeConfig, Device, PipelineConfig, Precision
 from spineps.errors import ExitCode, SpinepsError
 
@@ -74,9 +75,14 @@ class Runs:
             time.sleep(0.002)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    def faults_after(self, root: Path, whole: dict[str, str]) -> list[str]:
-        """What is wrong after a kill: files that are not whole, and after resuming, files that are others or left over."""
+    def faults_after(self, root: Path, whole: dict[str, str], *, ended: bool = False) -> list[str]:
+        """What is wrong after a kill: files that are not whole, and after resuming, files that are others or left over.
+
+        A run that ended in order has left its table, which says how far it came.
+        """
         left = cohort_scans.tree(root) if root.exists() else {}
+        if ended:
+            left.pop(TABLE, None)
         faults = [f"not whole: {name}" for name in left if not name.endswith(".partial") and left[name] != whole[name]]
         status = self.run(root)
         others = {name for name, _ in cohort_scans.tree(root).items() ^ whole.items()}
