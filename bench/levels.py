@@ -2,19 +2,20 @@
 
     python bench/levels.py [--count 200] [--variants 40] [--seed 60000] [--workers 1] [--masks true corrupted]
                            [--network FOLDER] [--fields DIR] [--out DIR]
-    python bench/levels.py --count 20 --variants 0 --masks true --network FOLDER    # what naming and measuring cost together
+    python bench/levels.py --count 20 --variants 0 --network FOLDER --measure    # what naming and measuring cost together
 
-Phantoms of seeds below 100 000, which nothing is trained or calibrated on. From each, the masks as they are and the masks with
-errors as a network makes them; with ``--network`` an image is painted too, and a labeling network joins. Further phantoms have
-a T13 in fields of view of the whole spine and of the lumbar spine, or an L6 in lumbar ones. Also holds the solver against brute
-force on ``--tables`` random score tables. Writes ``levels.md`` and ``levels.json`` under ``--out``; ends with 1 where a target
-is missed.
+Phantoms of seeds below 100 000, which nothing is trained or calibrated on. From each, the masks as they are and the masks
+with errors as a network makes them; with ``--network`` a labeling network looks at an image, too. Further phantoms have a T13
+in fields of view of the whole spine and of the lumbar spine, or an L6 in lumbar ones. Also holds the solver against brute
+force on ``--tables`` random score tables. Writes ``levels.md`` and ``levels.json`` under ``--out``; ends with 1 where a
+target is missed.
 
-Which fields show enough to tell a variant follows from what it is: a T13 is the thirteenth vertebra with ribs, which only a
-count from the dens to the first vertebra without ribs can say; an L6 is the sixth vertebra between the last rib and the sacrum.
-A lumbar field with a T13 shows no more than ribs that are short, on two levels instead of one: those are counted apart. So
-are, among the fields that show the sacrum or the dens, those that show enough of a variant (``anchored_told``) and the others.
-(In patients only images of the whole spine tell such variants for certain: Tins and Balain, Insights Imaging 2016; 7:199-203.)
+Which fields show enough to tell a variant follows from what it is. A T13 is the thirteenth vertebra with ribs: only a count
+from the dens to L1 can say so, and only where the field shows ribs of T12 and of T13 (a rib may be missing, or lie beside the
+field). An L6 is the sixth vertebra between the last rib and the sacrum: T12 must show a rib. A lumbar field with a T13 shows
+no more than ribs that are short, on two levels instead of one: those are counted apart. So are, among the fields that show
+the sacrum or the dens, those that show enough of a variant (``anchored_told``) and the others. (In patients only images of
+the whole spine tell such variants for certain: Tins and Balain, Insights Imaging 2016; 7:199-203.)
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Outcome:
     which it shows a rib.
 
     ``posteriors`` are the solver's of each name in ``best``, which stand in the order of ``truth``. ``seconds`` are what the
-    names took of the processor, ``measuring`` what the measurements of true masks did.
+    names took of the processor, ``measuring`` what the measurements did.
     """
 
     seed: int
@@ -100,6 +101,7 @@ class Setting:
     masks: tuple[str, ...]
     network: Path | None
     fields: Path | None
+    measure: bool
 
 
 def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
@@ -107,12 +109,11 @@ def look_at(task: tuple[int, str], setting: Setting) -> list[Outcome]:
     seed, drawn = task
     field = draw_field(seed, drawn, setting.fields)
     network = None if setting.network is None else loaded(setting.network)
-    return [named(task, field, masks, network) for masks in setting.masks]
+    return [Outcome(seed, masks, drawn, *named(field, masks, network, setting)) for masks in setting.masks]
 
 
-def named(task: tuple[int, str], field: Field, masks: str, network: LevelEngine | None) -> Outcome:
-    """Name the vertebrae of a field of view; of true masks they are measured, too."""
-    seed, drawn = task
+def named(field: Field, masks: str, network: LevelEngine | None, setting: Setting) -> tuple[Any, ...]:
+    """Name the vertebrae of a field of view, and measure them where that is asked for."""
     semantic, instance = (
         LabelMap(labels, field.geometry, scheme)
         for labels, scheme in zip(field.masks[masks], (Scheme.SEMANTIC, Scheme.INSTANCE), strict=True)
@@ -122,7 +123,7 @@ def named(task: tuple[int, str], field: Field, masks: str, network: LevelEngine 
     levels = decide(evidence).levels
     seconds = time.process_time() - began
     measuring = None
-    if masks == "true":
+    if setting.measure:
         measure_structures(semantic, instance, given_levels(field))
         measuring = time.process_time() - began - seconds
     instances = [] if evidence is None else list(evidence.column.instances)
@@ -130,7 +131,7 @@ def named(task: tuple[int, str], field: Field, masks: str, network: LevelEngine 
     shown = (SACRUM_INSTANCE in field.levels, field.bodies, field.ribs, truth)
     sure = [levels.confidence(number) for number in levels.names]
     found = (list(levels.best), sure, levels.probability, levels.status.value)
-    return Outcome(seed, masks, drawn, *shown, *found, seconds, measuring)
+    return (*shown, *found, seconds, measuring)
 
 
 def given_levels(field: Field) -> Levels:
@@ -151,14 +152,17 @@ def loaded(folder: Path) -> LevelEngine:
 def enough_to_tell(outcome: Outcome) -> bool:
     """Whether a field of view shows what its variants are known by.
 
-    Of thoracic vertebrae all from the dens to L1, of lumbar ones those from the last rib to the sacrum.
+    Of thoracic vertebrae all from the dens to L1, of lumbar ones those from the last rib to the sacrum; and the ribs of the
+    vertebrae by which the count of ribs ends there.
     """
-    needed = set()
-    if "T13" in outcome.truth or ("T11", "L1") in pairwise(outcome.truth):
+    truth, needed, ribs = outcome.truth, set[str](), set[str]()
+    if "T13" in truth or ("T11", "L1") in pairwise(truth):
         needed |= {"C2", "L1"}
-    if "L6" in outcome.truth or (outcome.sacrum and outcome.truth[-1:] == ["L4"]):
-        needed |= {"T12", outcome.truth[-1]}
-    return needed <= set(outcome.bodies) and (outcome.sacrum or "T12" not in needed)
+        ribs |= {"T12", "T13"} if "T13" in truth else {"T11"}
+    if "L6" in truth or (outcome.sacrum and truth[-1:] == ["L4"]):
+        needed |= {"T12", truth[-1]}
+        ribs |= {"T12"}
+    return needed <= set(outcome.bodies) and ribs <= set(outcome.ribs) and (outcome.sacrum or "T12" not in needed)
 
 
 def shows_variant(names: Sequence[str]) -> bool:
@@ -252,6 +256,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--masks", nargs="+", choices=("true", "corrupted"), default=["true", "corrupted"])
     parser.add_argument("--network", type=Path, metavar="FOLDER", help="labeling model that joins the masks")
     parser.add_argument("--fields", type=Path, metavar="DIR", help="folder that keeps the fields of view for another time")
+    parser.add_argument("--measure", action="store_true", help="measure the vertebrae, too, and say what both cost")
     parser.add_argument("--out", type=Path, default=Path("bench/out/levels"), help="folder for results (default: %(default)s)")
     return parser.parse_args()
 
@@ -262,7 +267,7 @@ def main() -> int:
     tasks = [(arguments.seed + k, "any") for k in range(arguments.count)]
     for drawn, ahead in VARIANT_SEEDS.items():
         tasks += [(arguments.seed + ahead + k, drawn) for k in range(arguments.variants)]
-    look = partial(look_at, setting=Setting(tuple(arguments.masks), arguments.network, arguments.fields))
+    look = partial(look_at, setting=Setting(tuple(arguments.masks), arguments.network, arguments.fields, arguments.measure))
     with ProcessPoolExecutor(arguments.workers) as pool:
         outcomes = [outcome for found in pool.map(look, tasks, chunksize=4) for outcome in found]
     by_masks = {masks: [o for o in outcomes if o.masks == masks] for masks in arguments.masks}
