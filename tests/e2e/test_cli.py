@@ -15,6 +15,7 @@ import pytest
 
 from spineps.cli import main
 from spineps.labels import Structure, is_vertebra
+from tests.cohort_scans import MODEL_FLAGS, phantom_scan
 
 PREFIX = "sub-CANARY_mod-T2w"
 NAMES = {
@@ -187,6 +188,27 @@ def test_scan_without_a_spine_ends_with_4_and_a_record(phantom, tmp_path: Path, 
     assert names_in(tmp_path / "out") == {"sub-noise_mod-noise_run.json"}
     content = json.loads((tmp_path / "out" / "sub-noise_mod-noise_run.json").read_text())
     assert content["status"] == "NO_SPINE"
+
+
+@pytest.mark.parametrize(("ambiguous", "status"), [("keep", "ambiguous"), ("number", "numbered"), ("fail", None)])
+def test_what_becomes_of_a_scan_of_two_vertebrae(ambiguous: str, status: str | None, tmp_path: Path) -> None:
+    scan, folder, prefix = phantom_scan(tmp_path / "scan_T2w.nii.gz", 8, vertebrae=2), tmp_path / "out", "sub-scan-T2w_mod-T2w"
+    command = [sys.executable, "-m", "spineps", "sample", "-i", str(scan), "-o", str(folder), *MODEL_FLAGS]
+    quick = ["--labeling", "masks", "--no-measures", "--ambiguous", ambiguous]
+    done = subprocess.run([*command, *quick], capture_output=True, text=True, check=False)
+    if status is None:
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("LEVELS_AMBIGUOUS: ")
+        assert names_in(folder) == {f"{prefix}_run.json"}
+        return
+    assert done.returncode == 0, done.stderr
+    content = json.loads((folder / f"{prefix}_run.json").read_text())
+    assert content["levels"]["level_status"] == status
+    assert "AMBIGUOUS_LEVELS" in [finding["code"] for finding in content["findings"]]
+    names, *rows = [line.split("\t") for line in (folder / f"{prefix}_levels.tsv").read_text().splitlines()]
+    assert {row[names.index("level_status")] for row in rows} == {status}
+    ids = found(voxels(folder / f"{prefix}_seg-vert_msk.nii.gz"))
+    assert (ids == list(range(2, 2 + len(rows)))) == (status == "numbered")
 
 
 def test_sigterm_in_the_middle_leaves_nothing(phantom, tmp_path: Path) -> None:
