@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from spineps.cohort import process
 from spineps.cohort.case import Outcome, Task, anonymous
 from spineps.cohort.discover import FoundScan, parse_name
 from spineps.cohort.exclude import excluded_cases
@@ -157,3 +158,11 @@ def test_settings_survive_their_way() -> None:
 
 def test_messages_do_not_name_the_file() -> None:
     assert anonymous("'sub-1_T2w.nii.gz' is empty.", Path("a/sub-1_T2w.nii.gz")) == "The scan is empty."
+
+
+def test_workers_keep_their_memory_under_dask_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    worker = process._environment(2)
+    assert "MALLOC_TRIM_THRESHOLD_" not in worker
+    assert worker["OMP_NUM_THREADS"] == "2"
