@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,8 +122,8 @@ def test_instance_alone_from_the_true_mask(phantom, tmp_path: Path, capsys) -> N
     assert "semantic" not in record(tmp_path)["models"]
 
 
-def test_instance_writes_beside_the_mask_and_shows_the_image(phantom, sample_run) -> None:
-    mask = sample_run.folder / NAMES["semantic mask"]
+def test_instance_writes_beside_the_mask_and_shows_the_image(phantom, sample_run, tmp_path: Path) -> None:
+    mask = Path(shutil.copy(sample_run.folder / NAMES["semantic mask"], tmp_path))
     before = mask.read_bytes()
     assert main(["instance", "-i", str(mask), "--image", str(phantom.scan), "--no-postprocess", "--quiet"]) == 0
     folder = mask.parent / "derivatives_instance"

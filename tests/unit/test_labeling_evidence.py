@@ -11,7 +11,7 @@ from spineps.labeling.evidence import gather_evidence, mask_evidence
 from spineps.labeling.features import Grid
 from spineps.labeling.landmarks import Column, conus_rows, find_column
 from spineps.labeling.naming import decide, level_above, renamed
-from spineps.labels import Scheme, Structure
+from spineps.labels import SACRUM_INSTANCE, Scheme, Structure
 from spineps.phantom.anatomy import Anatomy, AnatomySpec, build_anatomy
 from spineps.phantom.morphometry import Variant
 from spineps.volume import LabelMap, LevelStatus
@@ -92,6 +92,20 @@ def test_vertebrae_of_which_only_arches_are_shown_leave_no_gap_above_the_sacrum(
     column = find_column(Grid(np.where(bodies, 0, lumbar.semantic), lumbar.instance, lumbar.geometry.spacing_mm))
     assert column is not None
     assert column.sacrum_row == len(column.instances) == column.rows[-1] + 1
+
+
+@pytest.mark.parametrize("at_the_edge", [False, True])
+def test_a_small_sacrum_is_one_only_where_the_field_of_view_ends(lumbar: Anatomy, *, at_the_edge: bool) -> None:
+    spacing = lumbar.geometry.spacing_mm
+    sacrum = lumbar.instance == SACRUM_INSTANCE
+    held = np.cumsum(sacrum.sum(axis=(0, 2))) * np.prod(spacing)
+    stop = int(np.searchsorted(held, 3000))  # mm³
+    lost = sacrum & (np.arange(sacrum.shape[1])[:, None] >= stop)
+    seen = np.s_[:, : stop if at_the_edge else None]
+    semantic, instance = (np.where(lost, 0, labels)[seen] for labels in (lumbar.semantic, lumbar.instance))
+    column = find_column(Grid(semantic, instance, spacing))
+    assert column is not None
+    assert (column.sacrum_row is not None) == at_the_edge
 
 
 def test_nothing_is_named_without_vertebrae_or_with_too_many() -> None:
