@@ -177,6 +177,8 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
         truths = [n for n in truths if not _cut(case.truth == n, body)]
     size_true, size_found = pairs.sum(axis=1), pairs.sum(axis=0)
     dice = 2 * pairs / np.maximum(1, size_true[:, None] + size_found[None])
+    if not truths:
+        return Score(case.name, case.kind, 0, np.nan, np.nan, np.nan, 0, 0, seconds)
     best = {n: int(np.argmax(dice[n, 1:])) + 1 for n in truths}
     dices = np.array([dice[n, best[n]] for n in truths])
     hits = int((dices >= 2 / 3).sum())  # a Dice of 2/3 is an IoU of 1/2
@@ -201,7 +203,7 @@ def report(scores: list[Score]) -> bool:
     """Print the means of each kind; False where a limit is missed."""
     good = True
     for kind in sorted({s.kind for s in scores}):
-        group = [s for s in scores if s.kind == kind]
+        group = [s for s in scores if s.kind == kind and s.vertebrae]
         dice, quality = (float(np.mean([getattr(s, name) for s in group])) for name in ("dice", "quality"))
         faultless = sum(s.merged == 0 and s.skipped == 0 for s in group)
         print(f"{kind}: mean Dice {dice:.4f}, RQ {quality:.4f}, nothing merged or skipped in {faultless} of {len(group)}")
