@@ -97,6 +97,8 @@ def fitted(everyone: list[Person], size: int, *, logarithm: bool) -> Model:
         weight = np.minimum(1.0, FAR_SD * sd / np.maximum(np.abs(residual), 1e-9))
     levels = np.arange(LEVELS)
     known = np.bincount(level, minlength=LEVELS) >= LEAST_VALUES
+    if not known.any():
+        raise SystemExit("Too few fields of view for a mean of each level. Give a larger --count.")
     means = np.interp(levels, levels[known], effects[:LEVELS][known])
     return Model(np.exp(means) if logarithm else means, sd, person, trend)
 
