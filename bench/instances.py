@@ -175,10 +175,10 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
     truths = [n for n in range(1, 256) if is_vertebra(n) and pairs[n].sum() and bodies[n].sum()]
     if case.kind != "crop":
         truths = [n for n in truths if not _cut(case.truth == n, body)]
-    size_true, size_found = pairs.sum(axis=1), pairs.sum(axis=0)
-    dice = 2 * pairs / np.maximum(1, size_true[:, None] + size_found[None])
     if not truths:
         return Score(case.name, case.kind, 0, np.nan, np.nan, np.nan, 0, 0, seconds)
+    size_true, size_found = pairs.sum(axis=1), pairs.sum(axis=0)
+    dice = 2 * pairs / np.maximum(1, size_true[:, None] + size_found[None])
     best = {n: int(np.argmax(dice[n, 1:])) + 1 for n in truths}
     dices = np.array([dice[n, best[n]] for n in truths])
     hits = int((dices >= 2 / 3).sum())  # a Dice of 2/3 is an IoU of 1/2
@@ -194,9 +194,9 @@ def compared(case: Case, found: NDArray[np.uint8], seconds: float) -> Score:
 
 def _cut(mask: NDArray[np.bool_], body: NDArray[np.bool_]) -> bool:
     """Whether the first or last plane along I shows the vertebra, or one of the others its body."""
-    ends = (mask[:, 0], mask[:, -1])
-    sides = ((mask & body)[where] for where in (np.s_[0], np.s_[-1], np.s_[:, :, 0], np.s_[:, :, -1]))
-    return any(plane.any() for plane in (*ends, *sides))
+    own = mask & body
+    planes = (mask[:, 0], mask[:, -1], own[0], own[-1], own[..., 0], own[..., -1])
+    return any(plane.any() for plane in planes)
 
 
 def report(scores: list[Score]) -> bool:
