@@ -19,6 +19,8 @@ from spineps.phantom.vertebra import BoneStyle
 
 DENS_MM: Final = 15.0
 """How far the dens rises above the body of C2."""
+_PLATE_AT_DISC: Final = 0.6
+"""Share of an endplate's half thickness on the side of the disc that is labelled endplate; the rest is labelled disc."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class BodyStyle:
         Depth of the plates' hollow in the lumbar spine.
     endplate_mm : float
         Thickness of endplates.
+    rim_mm : tuple of 3 float
+        Thickness of the dark rim outside of bodies and discs (cortex beyond the label, periosteum, long ligaments): in
+        front, at the sides, behind.
     nucleus : float
         Relative radius of the nucleus of discs.
     dark_nucleus_at : float
@@ -47,6 +52,7 @@ class BodyStyle:
     spur: float
     concavity_mm: float
     endplate_mm: float
+    rim_mm: tuple[float, float, float]
     nucleus: float
     dark_nucleus_at: float
 
@@ -60,6 +66,7 @@ def draw_body_style(rng: np.random.Generator, scale: float) -> BodyStyle:
         spur=rng.uniform(0, 0.12) if rng.random() < 0.4 else 0.0,
         concavity_mm=rng.uniform(0.6, 3.8) * scale,
         endplate_mm=rng.uniform(1.0, 1.6),
+        rim_mm=(rng.uniform(0.3, 2.6), rng.uniform(0.2, 2.0), rng.uniform(0.2, 1.2)),
         nucleus=rng.uniform(0.5, 0.8),
         dark_nucleus_at=rng.uniform(0.5, 1.0),
     )
@@ -162,7 +169,10 @@ def _dent(patch: Patch, node: Node | None) -> FloatArray | float:
 
 
 def paint_body(rng: np.random.Generator, canvas: Canvas, block: Block, look: Look) -> None:
-    """Paint one vertebral body with its marrow, cortex, vein and lesions; C2 with its dens."""
+    """Paint one vertebral body with its marrow, cortex, vein and lesions; C2 with its dens.
+
+    Labels end where the marrow does, within the dark line around it, as those drawn in MRI do.
+    """
     q, level, style, scale = block.sizes, block.level, look.body, look.bone.scale
     if level is None or level.position == C1:
         return
@@ -191,10 +201,26 @@ def paint_body(rng: np.random.Generator, canvas: Canvas, block: Block, look: Loo
         inside |= dens > 0
     else:
         inside &= patch.w > upper + half
-    inside &= canvas.free(patch)
+    free = canvas.free(patch)
+    _paint_rim(canvas, patch, depth, (~inside & free & (relative < 1), style, bool(rng.random() < 0.5)))
+    inside &= free
     body, depth = patch.where(inside), depth[inside]
     canvas.fill(body, _marrow(rng, canvas, (body, depth), block, look))
     canvas.label(body, Structure.CORPUS, level.instance)
+
+
+def _paint_rim(canvas: Canvas, patch: Patch, depth: FloatArray, place: tuple[Mask, BodyStyle, bool]) -> None:
+    """Paint the dark rim outside of a body or a disc, where ``depth`` (mm) below its wall is negative.
+
+    ``place``: where it may be, how thick it is, and whether it is as dark as bone.
+    """
+    where, style, bony = place
+    front, side, rear = (np.float32(mm) for mm in style.rim_mm)
+    out = np.hypot(patch.u, patch.v) + np.float32(1e-3)
+    along = patch.u / out
+    thick = side + np.where(along < 0, front - side, rear - side) * along * along
+    rim = where & (depth <= 0) & (depth > -thick)
+    canvas.fill(patch.where(rim), Tissue.CORTICAL_BONE if bony else Tissue.LIGAMENT)
 
 
 def _marrow(
@@ -202,7 +228,7 @@ def _marrow(
 ) -> NDArray[np.uint8]:
     """Tissues of a body's voxels; ``place``: them and their depth below its wall."""
     (body, depth), q, disease = place, block.sizes, look.disease
-    near = depth < look.bone.cortex_mm * rng.uniform(0.5, 1.1)
+    near = depth < look.bone.cortex_mm * rng.uniform(0.1, 0.6)
     tissue = np.where(near, np.uint8(Tissue.CORTICAL_BONE), np.uint8(Tissue.BODY_MARROW))
     if rng.random() < 0.75:
         vein = (body.u > q.depth * 0.05) & (np.abs(body.w) < q.height * 0.09) & (np.abs(body.v) < q.width * 0.16)
@@ -235,22 +261,26 @@ def paint_disc(rng: np.random.Generator, canvas: Canvas, pair: tuple[Block, Bloc
     radius = cross_section(patch.u, patch.v, ((q.depth + p.depth) / 4 * bulge, (q.width + p.width) / 4 * bulge), style)
     free = canvas.free(patch)
     half = np.float32(style.endplate_mm / 2)
-    inside = (radius < 1) & (patch.w > top + half) & (patch.w < bottom - half) & free
+    lip = half * _PLATE_AT_DISC
+    inside = (radius < 1) & (patch.w > top + lip) & (patch.w < bottom - lip) & free
     if disease.fused[upper.index]:
         _paint_block(
             canvas, patch, inside & (radius < 0.5), (radius < 0.97) & (patch.w > top - half) & (patch.w < bottom + half), pair
         )
         return
+    between = ~inside & free & (patch.w > top) & (patch.w < bottom)
+    wall = (1 - radius) * np.float32(min(q.depth, p.depth) / 2)
+    _paint_rim(canvas, patch, wall, (between, style, False))
     disc = patch.where(inside)
     thickness = np.maximum(bottom - top, 0.5)[inside]
     layers = _Layers(radius[inside], (disc.w - top[inside]) / thickness, thickness)
     canvas.fill(disc, _disc_tissue(rng, canvas, disc, layers, (style, worn)))
     canvas.label(disc, Structure.DISC, DISC_OFFSET + upper.instance)
     owner = ENDPLATE_OFFSET + upper.instance
-    for plate, structure in ((top, Structure.ENDPLATE_INFERIOR), (bottom, Structure.ENDPLATE_SUPERIOR)):
-        thin = patch.where((radius < 1) & (np.abs(patch.w - plate) <= half) & free)
-        canvas.fill(thin, Tissue.ENDPLATE)
-        canvas.label(thin, structure, owner)
+    for down, structure in ((patch.w - top, Structure.ENDPLATE_INFERIOR), (bottom - patch.w, Structure.ENDPLATE_SUPERIOR)):
+        plate = (radius < 1) & (down >= -half) & free
+        canvas.fill(patch.where(plate & (down <= half)), Tissue.ENDPLATE)
+        canvas.label(patch.where(plate & (down <= lip)), structure, owner)
 
 
 def _paint_block(canvas: Canvas, patch: Patch, remnant: Mask, bone: Mask, pair: tuple[Block, Block]) -> None:

@@ -28,6 +28,8 @@ _COVERED = (
 """What the sac may take the place of."""
 _EPIDURAL_MM = 1.5
 """The canal label reaches at most so far behind the sac: masks of the published scheme hold the sac, not the fat behind it."""
+_DURA_MM = 0.8
+"""How far the canal label reaches beyond the sac all around: such masks touch the bodies, the pedicles and the laminae."""
 
 
 def _grid(canvas: Canvas) -> Profile:
@@ -38,8 +40,9 @@ def _grid(canvas: Canvas) -> Profile:
 def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scale: float, drift: Profile) -> None:
     """Paint the dural sac from above C1 to the sacrum with the cord in it (cord label).
 
-    The canal label covers the sac and a rim of the fat behind it. Masks of the published scheme do so: from T12 to L3 the
-    label is half as wide again as deep, reaches the pedicles, and is as deep between the laminae as in front of them.
+    The canal label covers the sac, the dura around it and a rim of the fat behind it. Masks of the published scheme do
+    so: from T12 to L3 the label is half as wide again as deep, touches the bodies and the pedicles, and is as deep between
+    the laminae as in front of them.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     patch = canvas.patch((ceiling - 14, floor), (-4, 60), (-22 * scale - 4, 22 * scale + 4), 0.0)
     if patch.index.size == 0:
         return
-    sac, centre, behind = _sac(rng, canvas, patch, disease, (floor, drift))
+    sac, centre, around = _sac(rng, canvas, patch, disease, (floor, drift))
     covered = np.zeros(256, dtype=np.bool_)
     covered[list(_COVERED)] = True
     narrow = rng.random() < 0.5
@@ -78,7 +81,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     _paint_cauda(rng, canvas, patch, inside & ~cord & (patch.w > conus - 35), (centre, conus))
     canvas.fill(patch.where(cord), Tissue.CORD)
     canvas.fill(patch.where(cord & grey), Tissue.CORD_GREY)
-    named = (inside | (behind & canvas.free(patch))) & (patch.w > ceiling)
+    named = (inside | (around & canvas.free(patch))) & (patch.w > ceiling)
     canvas.label(patch.where(named), Structure.CANAL, 0)
     canvas.label(patch.where(named & cord), Structure.CORD, 0)
 
@@ -86,7 +89,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
 def _sac(
     rng: np.random.Generator, canvas: Canvas, patch: Patch, disease: Disease, course: tuple[float, Profile]
 ) -> tuple[FloatArray, FloatArray, Mask]:
-    """Squared relative radius in the dural sac (below 1 inside), its centre's ``u``, and the epidural space behind it."""
+    """Squared relative radius in the dural sac (below 1 inside), its centre's ``u``, and the space around it."""
     stack, grid = canvas.stack, _grid(canvas)
     floor, drift = course
     deep, wide, body = (stack.profile(name) for name in ("canal_depth", "canal_width", "depth"))
@@ -110,15 +113,17 @@ def _sac(
 
 
 def _epidural(stack: Stack, patch: Patch, sac: tuple[FloatArray, FloatArray, FloatArray]) -> Mask:
-    """The space behind the sac, within the bony canal: the sac's outline moved back as far as there is room."""
+    """The space around the sac: its outline widened by the dura, and moved back as far as the bony canal has room."""
     centre, half_deep, half_wide = sac
     deep, wide, body = (patch_profile(stack.profile(name) / 2, patch) for name in ("canal_depth", "canal_width", "depth"))
     bony = ((patch.u - body - deep + np.float32(0.4)) / deep) ** 2 + (patch.v / wide) ** 2 < 1
     room = np.clip(body + 2 * deep - centre - half_deep, 0, _EPIDURAL_MM) * (patch.w < stack.sacrum_top)
     backwards = patch.u - centre
     backwards -= np.clip(backwards, 0, room)
-    behind: Mask = bony & ((backwards / half_deep) ** 2 + (patch.v / half_wide) ** 2 < 1)
-    return behind
+    behind = bony & ((backwards / half_deep) ** 2 + (patch.v / half_wide) ** 2 < 1)
+    rim = np.float32(_DURA_MM)
+    around: Mask = ((patch.u - centre) / (half_deep + rim)) ** 2 + (patch.v / (half_wide + rim)) ** 2 < 1
+    return behind | around
 
 
 def patch_profile(values: Profile, patch: Patch) -> FloatArray:
