@@ -1,12 +1,12 @@
 """One step of a segmentation, timed on one side of bench/vs_published.py: run by the interpreter of that side.
 
 usage: PYTHON step_side.py ours|theirs STEP [--model DIR] [--semantic DIR] [--shape P,I,R] [--case PREFIX] [--peer DIR]
-                           [--precision auto|fp32|bf16] [--threads N] [--load]
+                           [--precision auto|fp32|bf16] [--threads N] [--max-memory GB] [--load]
 
 Steps: ``network`` one cutout, ``semantic`` the sliding window over an image, ``n4``, ``phases`` all after the semantic network
 with the perfect instance network of ``peer/oracle_core.py``, ``whole`` from the file of a scan to all its files. In ``whole``
 both networks run with their random weights, and the truth then takes the place of their answers: the phases behind them see a
-spine. Prints seconds of the clock and of the processor, those of the perfect network taken off.
+spine. Prints seconds of the clock and of the processor by phase, those of the bench itself (perfect network, truth) as "aside".
 """
 
 from __future__ import annotations
@@ -15,36 +15,33 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from clock import REST, Clock, watch_stages
 
 SPACING: Final = (0.75, 0.75, 1.65)
 THICK: Final = (0.78, 0.78, 4.4)
 ISLAND_LABELS: Final = [41, 42, 43, 44, 45, 46, 47, 48, 49, 61, 100]
 """Those that the published clean-up looks for islands of."""
+PREPARE: Final = "preparing, N4"
+SEMANTIC: Final = "semantic network"
+INSTANCE: Final = "instance network"
+MASKS: Final = "clean-up and post-processing"
+FILES: Final = "measures and files"
+OUR_STAGES: Final = {"preprocess": PREPARE, "semantic": SEMANTIC, "clean": MASKS, "instance": INSTANCE, "postprocess": MASKS}
+THEIR_STAGES: Final = {
+    "preprocess_input": PREPARE,
+    "predict_semantic_mask": MASKS,
+    "predict_instance_mask": INSTANCE,
+    "phase_postprocess_combined": MASKS,
+}
+"""The network's part of the second is booked on its own."""
 
-
-class Aside:
-    """Seconds of what belongs to the bench, not to the step."""
-
-    def __init__(self) -> None:
-        self.seconds = self.cpu_seconds = 0.0
-
-    def __call__(self, work: Callable[[], Any]) -> Any:
-        """Do something whose time does not count."""
-        begin, cpu = time.perf_counter(), time.process_time()
-        done = work()
-        self.seconds += time.perf_counter() - begin
-        self.cpu_seconds += time.process_time() - cpu
-        return done
-
-
-aside: Final = Aside()
+clock: Final = Clock()
 Asked = argparse.Namespace
 Step = Callable[[], Any]
 
@@ -55,7 +52,7 @@ Step = Callable[[], Any]
 def our_compute(asked: Asked) -> Any:
     from spineps.config import ComputeConfig, Device, Precision
 
-    return ComputeConfig(Device.CPU, Precision(asked.precision), asked.threads)
+    return ComputeConfig(Device.CPU, Precision(asked.precision), asked.threads, max_memory_gb=asked.max_memory)
 
 
 def our_network(asked: Asked) -> Step:
@@ -93,7 +90,7 @@ def our_oracle(asked: Asked) -> tuple[type, Callable[..., Any], Callable[..., An
         """Perfect answers, whose time does not count."""
 
         def __call__(self, cutouts: np.ndarray) -> np.ndarray:
-            return np.asarray(aside(lambda: super(Told, self).__call__(cutouts)))
+            return np.asarray(clock.aside(lambda: super(Told, self).__call__(cutouts)))
 
     return Told, cutouts_of, stored_map, oracle
 
@@ -117,6 +114,7 @@ def our_whole(asked: Asked) -> Step:
     from spineps.inference.load import load_instance, load_semantic
     from spineps.outputs.save import save
     from spineps.pipeline import Models
+    from spineps.stages import published
 
     told, cutouts_of, stored_map, oracle = our_oracle(asked)
     semantic, truth = (stored_map(Path(f"{asked.case}_seg-{kind}_msk.nii.gz")) for kind in ("sem", "gt"))
@@ -126,7 +124,7 @@ def our_whole(asked: Asked) -> Step:
 
     def true_labels(*given: Any, **more: Any) -> Any:
         found = label_scan(*given, **more)
-        labels = aside(lambda: resample(here.labels.astype(np.uint8), here.geometry, found.geometry, order=0))
+        labels = clock.aside(lambda: resample(here.labels.astype(np.uint8), here.geometry, found.geometry, order=0))
         return replace(found, labels=labels)
 
     class Both:
@@ -144,13 +142,15 @@ def our_whole(asked: Asked) -> Step:
     def watch(name: str, value: Any) -> None:
         if name == "clean":
             placed = replace(truth, geometry=here.geometry)
-            perfect.append(told(*aside(lambda: _answers(value, placed))))
+            perfect.append(told(*clock.aside(lambda: _answers(value, placed))))
 
     def _answers(clean: Any, placed: Any) -> tuple[Any, ...]:
         known, boxes = cutouts_of(clean, placed, oracle)
         return known, oracle, boxes
 
     pipeline.label_scan = true_labels
+    published.prepare_image = clock.timed(PREPARE, published.prepare_image)
+    watch_stages(clock, OUR_STAGES)
     config = PipelineConfig(compute=our_compute(asked), labeling=LabelingConfig(Labeling.NONE))
 
     def run() -> Any:
@@ -221,7 +221,7 @@ def their_perfect(asked: Asked, model: Any, *, first: Callable[..., Any] | None 
     def batch(cutouts: list[NII], **more: Any) -> list[dict[object, NII]]:
         if first is not None:
             first([cutout.copy() for cutout in cutouts], **more)
-        answers: list[dict[object, NII]] = aside(lambda: [answer(cutout) for cutout in cutouts])
+        answers: list[dict[object, NII]] = clock.aside(lambda: [answer(cutout) for cutout in cutouts])
         return answers
 
     model.segment_scan_batch = batch
@@ -265,7 +265,7 @@ def their_phases(asked: Asked) -> Step:
 def their_whole(asked: Asked) -> Step:
     from TPTBox import BIDS_FILE, NII
 
-    from spineps import segment_image
+    from spineps import seg_run
     from spineps.seg_enums import OutputType
 
     semantic, instance = (their_model(folder, asked.threads) for folder in (asked.semantic, asked.model))
@@ -274,17 +274,20 @@ def their_whole(asked: Asked) -> Step:
     segment_scan = semantic.segment_scan
 
     def true_labels(*given: Any, **more: Any) -> Any:
-        found = segment_scan(*given, **more)
-        return found | {OutputType.seg: aside(lambda: truth.resample_from_to(found[OutputType.seg]))}
+        with clock.phase(SEMANTIC):
+            found = segment_scan(*given, **more)
+        return found | {OutputType.seg: clock.aside(lambda: truth.resample_from_to(found[OutputType.seg]))}
 
     semantic.segment_scan = true_labels
+    for name, phase in THEIR_STAGES.items():
+        setattr(seg_run, name, clock.timed(phase, getattr(seg_run, name)))
     root = Path(tempfile.mkdtemp())
     source = root / "rawdata" / Path(f"{asked.case}_T2w.nii.gz").name
     source.parent.mkdir()
     source.write_bytes(Path(f"{asked.case}_T2w.nii.gz").read_bytes())
 
     def run() -> Any:
-        _, code = segment_image(BIDS_FILE(source, root), semantic, instance, auto_crop_to_spine=False)
+        _, code = seg_run.segment_image(BIDS_FILE(source, root), semantic, instance, auto_crop_to_spine=False)
         if code.name != "OK":
             raise SystemExit(f"the published package ended with {code}")
 
@@ -342,6 +345,7 @@ def main() -> None:
     parser.add_argument("--peer")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--max-memory", type=float, default=0, help="of ours, GB")
     parser.add_argument("--load", action="store_true", help="load the networks alone, which converts what is converted once")
     asked = parser.parse_args()
     step = SIDES[asked.side][asked.step](asked)
@@ -349,11 +353,9 @@ def main() -> None:
         return
     if (asked.side, asked.step) == ("ours", "network"):
         step()  # compiles the network for the shape
-    aside.seconds = aside.cpu_seconds = 0
-    begin, cpu = time.perf_counter(), time.process_time()
-    step()
-    seconds, cpu_seconds = time.perf_counter() - begin - aside.seconds, time.process_time() - cpu - aside.cpu_seconds
-    print(json.dumps({"seconds": round(seconds, 3), "cpu_seconds": round(cpu_seconds, 3)}))
+    with clock.phase(FILES if asked.step == "whole" else REST):
+        step()
+    print(json.dumps(clock.spent()))
 
 
 if __name__ == "__main__":
