@@ -48,6 +48,9 @@ def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[F
     canvas.tissue[sheet] = choices[int(rng.choice(4, p=(0.27, 0.27, 0.26, 0.2)))]
     patchy = sheet & (canvas.noise(rng, 5.0) > rng.uniform(0, 2.0))
     canvas.tissue[patchy] = Tissue.SUBCUTANEOUS_FAT if rng.random() < 0.75 else Tissue.LIGAMENT
+    if rng.random() < 0.6:
+        streaks = sheet & (canvas.noise(rng, 2.0) > rng.uniform(-0.3, 1.0))
+        canvas.tissue[streaks] = (Tissue.LIGAMENT, Tissue.DEEP_FAT)[int(rng.integers(2))]
     if rng.random() < 0.15:
         canvas.tissue[sheet & (canvas.noise(rng, 9.0) > 1.2)] = Tissue.FLUID
     if rng.random() < 0.8:

@@ -60,7 +60,7 @@ class BoneStyle:
 
 def draw_bone_style(rng: np.random.Generator, scale: float) -> BoneStyle:
     """One person's bone style."""
-    factors = (rng.uniform(1, 2.8), rng.uniform(1, 2), rng.uniform(0.7, 1.4))
+    factors = (rng.uniform(0.6, 2.6), rng.uniform(0.7, 2), rng.uniform(0.5, 1.4))
     lamina_mm, uneven_mm = rng.uniform(2.6, 3.8) * scale, rng.uniform(0.1, 0.6)
     return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, lamina_mm, rng.normal(0.18, 0.07), uneven_mm)
 
