@@ -177,6 +177,12 @@ class Box:
         (a, b), (c, d), (e, f) = spans
         return cls((a, c, e), (b, d, f))
 
+    @classmethod
+    def of(cls, slices: tuple[slice, slice, slice]) -> Box:
+        """The box that :attr:`slices` index."""
+        a, b, c = slices
+        return cls((a.start, b.start, c.start), (a.stop, b.stop, c.stop))
+
     @property
     def shape(self) -> Shape:
         """Voxels along each axis."""

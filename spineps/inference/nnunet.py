@@ -181,7 +181,7 @@ def logit_slabs(image: NDArray[Any], network: Network, model: NnunetModel, windo
     x, y, z = (tile_starts(n, tile, window.step) for n, tile in zip(padded.shape, model.patch, strict=True))
     tiles = Tiles((x, y, z), gaussian_window(model.patch).astype(np.float32))
     axes = model.mirror_axes if window.mirror else ()
-    for slab in accumulate(padded, tiles, lambda tile: mirrored(tile, network, axes), window.progress):
+    for slab in accumulate(padded.shape, tiles, lambda here: mirrored(padded[here], network, axes), window.progress):
         part = slab.box.intersect(inside)
         if not part.empty:
             a, b, c = part.shifted([-n for n in slab.box.start]).slices

@@ -23,6 +23,9 @@ WEIGHT_FLOOR = 0.02
 """Least weight of a voxel, so that the volume's rim, seen by one tile alone, is not divided by nothing."""
 
 Progress = Callable[[int, int], None]
+Place = tuple[slice, slice, slice]
+Needed = Callable[[Box], bool]
+"""Tells whether anybody reads what the network says of a part of the image."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +71,13 @@ def gaussian_weight(tile: Shape) -> FloatArray:
 
 
 def probability_slabs(
-    image: FloatArray, predictor: SemanticPredictor, *, step_share: float, mirror: bool, progress: Progress | None = None
+    image: FloatArray,
+    predictor: SemanticPredictor,
+    *,
+    step_share: float,
+    mirror: bool,
+    progress: Progress | None = None,
+    needed: Needed | None = None,
 ) -> Iterator[Slab]:
     """Class probabilities of a whole image, in slabs that follow one another along its longest axis.
 
@@ -84,6 +93,8 @@ def probability_slabs(
         Average with the prediction of the left-right mirrored tile, left and right structures swapped.
     progress : callable, optional
         Called with the number of tiles done and of all tiles.
+    needed : callable, optional
+        The network is not run on tiles that are not needed: they are background. No other voxel changes by that.
 
     Yields
     ------
@@ -95,7 +106,13 @@ def probability_slabs(
     a, b, c = (tile_starts(n, t, step_share) for n, t in zip(padded.shape, tile, strict=True))
     swapped = _mirrored_channels(predictor.labels) if mirror else None
 
-    def network(part: FloatArray) -> FloatArray:
+    background: FloatArray = np.zeros((len(predictor.labels), *tile), np.float32)
+    background[0] = 1
+
+    def scores_at(here: Place) -> FloatArray:
+        if needed is not None and not needed(Box.of(here)):
+            return background
+        part = padded[here]
         scores: FloatArray = predictor(part[None])[0]
         if swapped is None:
             return scores
@@ -103,7 +120,7 @@ def probability_slabs(
         return 0.5 * (scores + flipped[swapped][..., ::-1])
 
     whole = Box.whole((image.shape[0], image.shape[1], image.shape[2]))
-    for slab in accumulate(padded, Tiles((a, b, c), gaussian_weight(tile)), network, progress):
+    for slab in accumulate(padded.shape, Tiles((a, b, c), gaussian_weight(tile)), scores_at, progress):
         box = slab.box.intersect(whole)
         p, i, r = (slice(0, n) for n in box.shape)
         if not box.empty:
@@ -111,7 +128,7 @@ def probability_slabs(
 
 
 def accumulate(
-    image: FloatArray, tiles: Tiles, network: Callable[[FloatArray], FloatArray], progress: Progress | None = None
+    shape: Sequence[int], tiles: Tiles, scores_at: Callable[[Place], FloatArray], progress: Progress | None = None
 ) -> Iterator[Slab]:
     """Weighted mean of what a network says of overlapping tiles.
 
@@ -119,25 +136,25 @@ def accumulate(
 
     Parameters
     ----------
-    image : ndarray of float32, shape (X, Y, Z)
-        At least as large as a tile along each axis.
+    shape : sequence of 3 int
+        Of the image; at least that of a tile.
     tiles : Tiles
         How it is divided.
-    network : callable
-        One tile, shape (x, y, z), to its scores, shape (C, x, y, z).
+    scores_at : callable
+        The place of a tile to its scores, shape (C, x, y, z).
     progress : callable, optional
         Called with the number of tiles done and of all tiles.
     """
-    axis = int(np.argmax(image.shape))
+    axis = int(np.argmax(shape))
     size = tiles.weight.shape
     across = [along if k != axis else (0,) for k, along in enumerate(tiles.starts)]
     total: FloatArray = np.zeros((0, 0, 0, 0), np.float32)
-    weights: FloatArray = np.zeros(_with(image.shape, axis, size[axis]), np.float32)
+    weights: FloatArray = np.zeros(_with(shape, axis, size[axis]), np.float32)
     done = 0
-    for start, following in pairwise([*tiles.starts[axis], image.shape[axis]]):
+    for start, following in pairwise([*tiles.starts[axis], shape[axis]]):
         for corner in product(*across):
             x, y, z = here = tuple(slice(s, s + n) for s, n in zip(corner, size, strict=True))
-            scores = network(image[_with(here, axis, slice(start, start + size[axis]))])
+            scores = scores_at(_with(here, axis, slice(start, start + size[axis])))
             if not total.size:
                 total = np.zeros((len(scores), *weights.shape), np.float32)
             total[:, x, y, z] += scores * tiles.weight
@@ -147,7 +164,7 @@ def accumulate(
                 progress(done, len(tiles))
         x, y, z = _along(axis, slice(0, following - start))
         mean: FloatArray = total[:, x, y, z] / weights[x, y, z]
-        yield Slab(mean, Box(_with((0, 0, 0), axis, start), _with(image.shape, axis, following)))
+        yield Slab(mean, Box(_with((0, 0, 0), axis, start), _with(shape, axis, following)))
         _advance(total, axis + 1, following - start)
         _advance(weights, axis, following - start)
 

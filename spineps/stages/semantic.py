@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spineps.config import SemanticConfig
 from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample, smoothing_reach
 from spineps.inference.protocols import SemanticPredictor
-from spineps.inference.sliding import Progress, Slab, probability_slabs
+from spineps.inference.sliding import Needed, Progress, Slab, probability_slabs
 from spineps.labels import Scheme
 from spineps.stages.field import surround, turned_field
 from spineps.stages.locate import goes_on, spine_part
@@ -62,6 +62,7 @@ def predict_semantic(
             step_share=config.step_size or predictor.step_share,
             mirror=predictor.mirror if config.mirror is None else config.mirror,
             progress=progress,
+            needed=read_back(cropped, prepared.geometry),
         )
         told = _told(slabs, cropped, on_scores)
         return LabelMap(labelled(told, cropped, prepared.geometry, predictor.labels), prepared.geometry, Scheme.SEMANTIC)
@@ -87,6 +88,31 @@ def _on_network_grid(prepared: Prepared, spacing_mm: Spacing) -> tuple[Geometry,
     total = resample(normalise(prepared.image, empty) * seen, prepared.geometry, grid, order=1)
     weight = resample(seen, prepared.geometry, grid, order=1)  # the surround has no part in the values beside it
     return grid, total / np.maximum(weight, LEAST_WEIGHT)
+
+
+def read_back(grid: Geometry, target: Geometry) -> Needed:
+    """Which parts of the network's grid labels on ``target`` are made from.
+
+    The field of view of a turned scan reaches beyond the scan's own grid, where nobody asks for labels. Two boxes that are
+    turned against each other are apart where one lies on one side of a face of the other.
+    """
+    reach = [MARGIN_VOX + 1 + n for n in smoothing_reach(grid, target)]
+    corners = grid.to_vox(target.to_mm(_ends(Box.whole(target.shape))))
+    last = np.asarray(target.shape) - 1
+
+    def needed(part: Box) -> bool:
+        near = part.grown(reach)
+        there = target.to_vox(grid.to_mm(_ends(near)))
+        on_target = (there.max(axis=0) >= 0).all() and (there.min(axis=0) <= last).all()
+        on_grid = (corners.max(axis=0) >= near.start).all() and (corners.min(axis=0) < near.stop).all()
+        return bool(on_target and on_grid)
+
+    return needed
+
+
+def _ends(box: Box) -> list[tuple[int, ...]]:
+    """The voxels in the corners of a box."""
+    return list(product(*[(low, high - 1) for low, high in zip(box.start, box.stop, strict=True)]))
 
 
 def _told(slabs: Iterable[Slab], grid: Geometry, on_scores: ScoreObserver | None) -> Iterator[Slab]:

@@ -8,9 +8,10 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from spineps.geometry import Geometry, resample
+from spineps.inference.sliding import probability_slabs
 from spineps.stages.field import surround, turned_field
 from spineps.stages.preprocess import prepare
-from spineps.stages.semantic import predict_semantic
+from spineps.stages.semantic import labelled, predict_semantic, read_back
 from spineps.volume import Scan
 
 SHAPE, SPACING = (60, 80, 24), (1.5, 1.0, 3.0)
@@ -84,9 +85,10 @@ class Watcher:
     mirror = False
 
     def __init__(self):
-        self.least = np.inf
+        self.least, self.calls = np.inf, 0
 
     def __call__(self, patches):
+        self.calls += 1
         self.least = min(self.least, float(patches.min()))
         return np.stack([1.5 - patches, patches - 1.5], axis=1).astype(np.float32)
 
@@ -105,3 +107,23 @@ def test_the_network_sees_no_surround_and_labels_come_back_to_the_scans_grid():
         (found.labels == 49).astype(np.uint8), np.linalg.inv(change.affine) @ turned.affine, output_shape=turned.shape, order=0
     )
     assert 2 * (back & truth).sum() / (back.sum() + truth.sum()) > 0.95
+
+
+def test_what_lies_beyond_the_scans_own_grid_is_not_computed_and_no_label_changes():
+    field = Geometry.from_spacing((60, 70, 12), Watcher.spacing_mm)
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("x", 40, degrees=True).as_matrix()
+    scan = Geometry.from_spacing((20, 80, 20), (1.2, 1.1, 1.5))
+    scan = Geometry(scan.shape, turn @ scan.affine)
+    image = ndimage.gaussian_filter(noise(field.shape), 2) / 50 - 0.5
+
+    def labels_and_runs(needed):
+        network = Watcher()
+        slabs = probability_slabs(image, network, step_share=0.5, mirror=False, needed=needed)
+        return labelled(slabs, field, scan, network.labels), network.calls
+
+    labels, runs = labels_and_runs(read_back(field, scan))
+    every_label, every_run = labels_and_runs(None)
+    assert runs < 0.8 * every_run
+    assert 0.1 < (labels > 0).mean() < 0.9
+    np.testing.assert_array_equal(labels, every_label)

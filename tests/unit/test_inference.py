@@ -10,6 +10,7 @@ import torch
 
 from spineps.config import ComputeConfig, Device, EngineName, Precision
 from spineps.errors import UsageError
+from spineps.geometry import Box
 from spineps.inference.engine import InstanceEngine, SemanticEngine
 from spineps.inference.machine import choose_engine
 from spineps.inference.sliding import Tiles, accumulate, gaussian_weight, probability_slabs, tile_starts
@@ -104,11 +105,23 @@ def test_slabs_are_the_weighted_mean_of_all_tiles(shape):
         here = tuple(slice(s, s + t) for s, t in zip(corner, size, strict=True))
         total[(slice(None), *here)] += network(image[here]) * weight
         weights[here] += weight
-    slabs = list(accumulate(image, Tiles(starts, weight), network))
+    slabs = list(accumulate(shape, Tiles(starts, weight), lambda here: network(image[here])))
     axis = int(np.argmax(shape))
     assert len(slabs) == len(starts[axis]) > 1, "nothing larger than a tile is held"
     assert max(slab.box.shape[axis] for slab in slabs) <= size[axis]
     np.testing.assert_allclose(np.concatenate([slab.scores for slab in slabs], axis=axis + 1), total / weights, rtol=1e-5)
+
+
+def test_tiles_that_nobody_needs_are_not_run_and_change_no_other_voxel():
+    image = np.random.default_rng(1).random((40, 30, 9)).astype(np.float32)
+    every, some = BrightIsBody(), BrightIsBody()
+    whole = probabilities(image, every, step_share=0.5, mirror=False)
+    part = Box((0, 4, 0), (14, 21, 9))
+    scores = probabilities(image, some, step_share=0.5, mirror=False, needed=lambda tile: not tile.intersect(part).empty)
+    assert 0 < some.calls < every.calls
+    np.testing.assert_array_equal(scores[(slice(None), *part.slices)], whole[(slice(None), *part.slices)])
+    np.testing.assert_array_equal(scores[:, 28:, 24:].argmax(axis=0), 0)
+    np.testing.assert_allclose(scores.sum(axis=0), 1, rtol=1e-5)
 
 
 def test_progress_counts_every_tile():
