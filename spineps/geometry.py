@@ -287,8 +287,7 @@ def resample(
     source, target : Geometry
         They may differ in spacing, shape and origin; axes that are not parallel are slower.
     order : int
-        Spline order: 0 for labels, 1 for probabilities, 3 for images. With order > 0 the array is smoothed first along
-        axes that become coarser by more than :data:`ANTIALIAS_RATIO`.
+        Spline order: 0 for labels, 1 for probabilities, 3 for images. With order > 0 the array is :func:`smoothed` first.
     beyond : float, optional
         Value beyond the source grid; without it the edge values are repeated.
 
@@ -297,17 +296,35 @@ def resample(
     ndarray
         Of ``target.shape`` and the type of ``array``.
     """
+    if _same_voxels(source, target):
+        return array.copy()
+    given = smoothed(array, source, target) if order > 0 else array
+    return sampled(given, source, target, order=order, beyond=beyond)
+
+
+def smoothed(array: NDArray[_Scalar], source: Geometry, target: Geometry) -> NDArray[_Scalar]:
+    """An array on ``source``, smoothed along axes that become coarser on ``target`` by more than :data:`ANTIALIAS_RATIO`."""
+    sigma = _antialias_sigma(source, target)
+    if not sigma.any() or _same_voxels(source, target):
+        return array
     from scipy import ndimage  # takes longer to import than a scan to be checked
 
-    ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
-    offset = source.to_vox(target.to_mm((0, 0, 0)))
-    parallel = source.parallel_to(target)
-    if parallel and source.shape == target.shape and np.allclose(ratio, 1, atol=1e-6) and np.allclose(offset, 0, atol=1e-4):
+    out: NDArray[_Scalar] = ndimage.gaussian_filter(array, sigma, mode="nearest")
+    return out
+
+
+def sampled(
+    array: NDArray[_Scalar], source: Geometry, target: Geometry, *, order: int, beyond: float | None = None
+) -> NDArray[_Scalar]:
+    """:func:`resample` without smoothing."""
+    if _same_voxels(source, target):
         return array.copy()
-    if order > 0:
-        sigma = _antialias_sigma(source, target)
-        array = ndimage.gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array
+    from scipy import ndimage
+
+    parallel = source.parallel_to(target)
+    ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
     matrix = ratio if parallel else np.linalg.inv(source.affine[:3, :3]) @ target.affine[:3, :3]
+    offset = source.to_vox(target.to_mm((0, 0, 0)))
     mode: dict[str, Any] = {"mode": "nearest"} if beyond is None else {"mode": "constant", "cval": beyond}
     with warnings.catch_warnings():  # SciPy before 1.16 warns of a change in 0.18 whenever the matrix is a diagonal
         warnings.simplefilter("ignore", UserWarning)
@@ -315,6 +332,13 @@ def resample(
             array, matrix, offset=offset, output_shape=target.shape, order=order, output=array.dtype, **mode
         )
     return out
+
+
+def _same_voxels(source: Geometry, target: Geometry) -> bool:
+    ratio = np.asarray(target.spacing_mm) / np.asarray(source.spacing_mm)
+    if source.shape != target.shape or not np.allclose(ratio, 1, atol=1e-6) or not source.parallel_to(target):
+        return False
+    return bool(np.allclose(source.to_vox(target.to_mm((0, 0, 0))), 0, atol=1e-4))
 
 
 def smoothing_reach(source: Geometry, target: Geometry) -> Shape:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineps.config import SemanticConfig
-from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample, smoothing_reach
+from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample, sampled, smoothed, smoothing_reach
 from spineps.inference.protocols import SemanticPredictor
 from spineps.inference.sliding import Needed, Progress, Slab, probability_slabs
 from spineps.labels import Scheme
@@ -26,6 +26,8 @@ LEAST_WEIGHT: Final = 0.05
 """Least share of the image in a value beside the surround of a turned field."""
 MARGIN_VOX: Final = 2
 """Model voxels around the labelled ones within which probabilities are brought back to the input's grid."""
+SUM_ERROR: Final = 1e-3
+"""Relative; far above what rounding leaves in a sum of probabilities."""
 BLOCK_PLANES: Final = 16
 """Planes of the scan that are labelled at once."""
 
@@ -195,7 +197,7 @@ def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: 
         Id of each class.
     """
     found = np.zeros(target.shape, np.uint8)
-    foreground = Box.around(scores.argmax(axis=0) > 0)
+    foreground = Box.around(scores[1:].max(axis=0, initial=-np.inf) > scores[0])
     if foreground is None:
         return found
     near = foreground.grown([MARGIN_VOX] * 3).intersect(Box.whole(grid.shape))
@@ -204,17 +206,38 @@ def most_probable(scores: FloatArray, grid: Geometry, target: Geometry, labels: 
     if there.empty:
         return found
     region = target.cropped(there)
-    best = np.full(region.shape, -1.0, np.float32)
-    winner = np.zeros(region.shape, np.uint8)
-    for label, score in zip(labels, scores, strict=True):
-        here = resample(np.ascontiguousarray(score[near.slices]), part, region, order=1)
-        better = here > best
-        best[better] = here[better]
-        winner[better] = label
+    p, i, r = near.slices
+    winner = _winner(scores[:, p, i, r], part, region, labels)
     if not part.parallel_to(region):
         winner *= resample(np.ones(part.shape, np.uint8), part, region, order=0, beyond=0)
     found[there.slices] = winner
     return found
+
+
+def _winner(scores: FloatArray, part: Geometry, region: Geometry, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The most probable label of each voxel of ``region``.
+
+    The winner of a voxel has at least its share of the sum, so that each class is interpolated only around where it has that.
+    """
+    share = float(scores.sum(axis=0).min()) / len(scores)
+    least = share - SUM_ERROR * abs(share)
+    best = np.full(region.shape, -1.0, np.float32)
+    winner = np.zeros(region.shape, np.uint8)
+    for label, score in zip(labels, scores, strict=True):
+        values = smoothed(score, part, region)
+        likely = Box.around(values >= least)
+        if likely is None:
+            continue
+        likely = likely.grown((1, 1, 1)).intersect(Box.whole(part.shape))
+        seen = part.cropped(likely)
+        box = _box_on(region, seen)
+        if box.empty:
+            continue
+        here = sampled(np.ascontiguousarray(values[likely.slices]), seen, region.cropped(box), order=1)
+        better = here > best[box.slices]
+        best[box.slices][better] = here[better]
+        winner[box.slices][better] = label
+    return winner
 
 
 def _box_on(target: Geometry, part: Geometry) -> Box:

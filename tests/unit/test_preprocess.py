@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from spineps.config import PreprocessConfig, SemanticConfig
 from spineps.errors import InputError
-from spineps.geometry import PIR, Box, Geometry, Reorientation
+from spineps.geometry import PIR, Box, Geometry, Reorientation, resample
 from spineps.inference.sliding import Slab
 from spineps.labels import Scheme, Structure
 from spineps.stages.preprocess import correct_bias_field, normalise, prepare, signal_box
@@ -101,6 +101,27 @@ def test_most_probable_interpolates_probabilities_not_labels():
     assert set(np.unique(found)) == {41, 100}
     np.testing.assert_array_equal(found[:4], 41)
     np.testing.assert_array_equal(found[4:], 100)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "degrees"), [((0.9, 1.1, 1.3), 0), ((3.5, 3.2, 5.1), 0), ((1.5, 2.0, 3.5), 15), ((4, 4, 5), 15)]
+)
+def test_most_probable_is_the_class_with_the_largest_interpolated_probability(spacing, degrees):
+    grid = Geometry.from_spacing((24, 28, 16), (2, 2, 3))
+    rng = np.random.default_rng(5)
+    sharp = np.exp(ndimage.gaussian_filter(rng.standard_normal((6, *grid.shape)), (0, 3, 3, 2)) * 60)
+    scores = (sharp / sharp.sum(axis=0)).astype(np.float32)
+    turn = np.eye(4)
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn[1:3, 1:3] = [[c, -s], [s, c]]
+    target = grid.resampled(spacing)
+    target = Geometry(target.shape, turn @ target.affine)
+    labels = np.array([0, 41, 42, 43, 49, 100], np.uint8)
+    expected = labels[np.stack([resample(score, grid, target, order=1) for score in scores]).argmax(axis=0)]
+    if degrees:
+        expected *= resample(np.ones(grid.shape, np.uint8), grid, target, order=0, beyond=0)
+    assert len(np.unique(expected)) == 6
+    np.testing.assert_array_equal(most_probable(scores, grid, target, labels), expected)
 
 
 def test_most_probable_of_nothing_is_nothing():
