@@ -32,7 +32,14 @@ SEMANTIC: Final = "semantic network"
 INSTANCE: Final = "instance network"
 MASKS: Final = "clean-up and post-processing"
 FILES: Final = "measures and files"
-OUR_STAGES: Final = {"preprocess": PREPARE, "semantic": SEMANTIC, "clean": MASKS, "instance": INSTANCE, "postprocess": MASKS}
+OUR_STAGES: Final = {
+    "measure": FILES,
+    "preprocess": PREPARE,
+    "semantic": SEMANTIC,
+    "clean": MASKS,
+    "instance": INSTANCE,
+    "postprocess": MASKS,
+}
 THEIR_STAGES: Final = {
     "preprocess_input": PREPARE,
     "predict_semantic_mask": MASKS,
