@@ -26,6 +26,7 @@ from typing import Any, Final
 from clock import ASIDE
 from measure import Measured, measured
 from report import table
+from step_side import FILES, INSTANCE, MASKS, PREPARE, SEMANTIC
 
 HERE: Final = Path(__file__).resolve().parent
 SPINES: Final = {"ph2": 2, "ph24": 24}
@@ -35,6 +36,8 @@ FIELD_MM: Final = (180.0, 92.4)
 SPACING: Final = (0.75, 0.75, 1.65)
 MEMORY_SHARE: Final = 0.6
 START: Final = "start"
+PHASES: Final = (START, PREPARE, SEMANTIC, INSTANCE, MASKS, FILES)
+TICKS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100)
 Phases = dict[str, dict[str, float]]
 
 
@@ -120,19 +123,19 @@ class Row:
 
     def phases(self, what: str) -> dict[str, tuple[float, float]]:
         """Seconds of ours and of theirs in each phase, medians over the rounds."""
-        names = dict.fromkeys(name for cost in (*self.ours, *self.theirs) for name in cost.phases)
+        found = {name for cost in (*self.ours, *self.theirs) for name in cost.phases}
 
         def middle(costs: list[Cost], name: str) -> float:
             return statistics.median(cost.phases.get(name, {}).get(what, 0.0) for cost in costs)
 
-        return {name: (middle(self.ours, name), middle(self.theirs, name)) for name in names}
+        return {name: (middle(self.ours, name), middle(self.theirs, name)) for name in PHASES if name in found}
 
     def phase_cells(self) -> list[list[object]]:
         """A line of the table of phases for each, where there are several."""
         processor, clock = self.phases("cpu_seconds"), self.phases("seconds")
         if len(clock) < 2:
             return []
-        return [[self.step, name, *processor[name], *clock[name]] for name in clock]
+        return [[self.step, name, *(f"{value:.1f}" for value in (*processor[name], *clock[name]))] for name in clock]
 
 
 HEAD: Final = [
@@ -294,7 +297,7 @@ def plot(rows: list[Row], path: Path) -> None:
     phased = [row for row in rows if len(row.phases("seconds")) > 1]
     heights = [0.5 * len(rows) + 1, *([0.8 * len(phased) + 1.4] if phased else [])]
     figure, panels = plt.subplots(
-        len(heights), figsize=(9, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
+        len(heights), figsize=(11, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
     )
     ratios = panels[0, 0]
     names = [f"{row.step} ({row.precision}, {row.threads} threads)" for row in rows]
@@ -305,8 +308,11 @@ def plot(rows: list[Row], path: Path) -> None:
     ratios.axvline(1, color="black", linewidth=0.8)
     ratios.set_xlabel("times faster than the published package (median of rounds)")
     ratios.set_xscale("log")
+    ratios.set_xlim(0.4, 150)
+    ratios.set_xticks(TICKS, [f"{value:g}" for value in TICKS])
+    ratios.minorticks_off()
     ratios.invert_yaxis()
-    ratios.legend()
+    ratios.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
     if phased:
         _plot_phases(panels[1, 0], phased)
     figure.savefig(path, dpi=120)
@@ -314,18 +320,17 @@ def plot(rows: list[Row], path: Path) -> None:
 
 def _plot_phases(axes: Any, rows: list[Row]) -> None:
     """Two stacked bars a row, ours above theirs."""
-    names = dict.fromkeys(name for row in rows for name in row.phases("seconds"))
     labels = [f"{row.step}: {side}" for row in rows for side in ("ours", "theirs")]
     left = [0.0] * len(labels)
-    for name in names:
+    for name in PHASES:
         widths = [value for row in rows for value in row.phases("seconds").get(name, (0.0, 0.0))]
         axes.barh(labels, widths, left=left, label=name)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.bar_label(axes.containers[-1], labels=[f"{value:.0f} s" for value in left], padding=2)
     axes.set_xlabel("seconds of the clock")
-    axes.margins(x=0.1)
+    axes.margins(x=0.15)
     axes.invert_yaxis()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+    axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
 
 
 def main() -> int:
