@@ -37,7 +37,7 @@ SPACING: Final = (0.75, 0.75, 1.65)
 MEMORY_SHARE: Final = 0.6
 START: Final = "start"
 PHASES: Final = (START, PREPARE, SEMANTIC, INSTANCE, MASKS, FILES)
-TICKS: Final = (0.5, 1, 2, 5, 10, 20, 50, 100)
+TICKS: Final = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 Phases = dict[str, dict[str, float]]
 
 
@@ -308,7 +308,7 @@ def plot(rows: list[Row], path: Path) -> None:
     ratios.axvline(1, color="black", linewidth=0.8)
     ratios.set_xlabel("times faster than the published package (median of rounds)")
     ratios.set_xscale("log")
-    ratios.set_xlim(0.4, 150)
+    ratios.set_xlim(0.2, 150)
     ratios.set_xticks(TICKS, [f"{value:g}" for value in TICKS])
     ratios.minorticks_off()
     ratios.invert_yaxis()
