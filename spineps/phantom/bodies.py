@@ -171,7 +171,8 @@ def _dent(patch: Patch, node: Node | None) -> FloatArray | float:
 def paint_body(rng: np.random.Generator, canvas: Canvas, block: Block, look: Look) -> None:
     """Paint one vertebral body with its marrow, cortex, vein and lesions; C2 with its dens.
 
-    Labels end where the marrow does, within the dark line around it, as those drawn in MRI do.
+    Labels end within the dark line around the marrow, at its inner edge in front and at the sides, in its middle behind,
+    as those drawn in MRI do.
     """
     q, level, style, scale = block.sizes, block.level, look.body, look.bone.scale
     if level is None or level.position == C1:
@@ -228,7 +229,8 @@ def _marrow(
 ) -> NDArray[np.uint8]:
     """Tissues of a body's voxels; ``place``: them and their depth below its wall."""
     (body, depth), q, disease = place, block.sizes, look.disease
-    near = depth < look.bone.cortex_mm * rng.uniform(0.1, 0.6)
+    backwards = np.clip(body.u / (np.hypot(body.u, body.v) + np.float32(1e-3)), 0, 1)
+    near = depth < look.bone.cortex_mm * rng.uniform(0.1, 0.6) * (1 + backwards)
     tissue = np.where(near, np.uint8(Tissue.CORTICAL_BONE), np.uint8(Tissue.BODY_MARROW))
     if rng.random() < 0.75:
         vein = (body.u > q.depth * 0.05) & (np.abs(body.w) < q.height * 0.09) & (np.abs(body.v) < q.width * 0.16)
