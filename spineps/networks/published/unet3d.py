@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from spineps.networks.published.stem import StemConv
 from spineps.networks.unet import Triple
 
 CLASSES: Final = 4
@@ -74,7 +75,7 @@ class Unet3D(nn.Module):
         widths = [width * factor for factor in _LEVELS]
         steps = list(pairwise(widths))
         last = len(steps) - 1
-        self.init_conv = nn.Conv3d(channels, width, 7, padding=3)
+        self.init_conv = StemConv(channels, width)
         self.downs = nn.ModuleList(
             nn.ModuleList([ResidualPair(a, b), ResidualPair(b, b), nn.Conv3d(b, b, 4, 2, 1) if k < last else nn.Identity()])
             for k, (a, b) in enumerate(steps)
