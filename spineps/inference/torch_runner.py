@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -31,17 +32,17 @@ class TorchRunner:
 
     def logits(self, batch: FloatArray) -> FloatArray:
         """Outputs of the network in fp32, shape (N, classes, ...)."""
-        found: FloatArray = self._forward(batch).cpu().numpy()
+        found: FloatArray = self._answer(batch, torch.Tensor.float).numpy()
         return found
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Softmax of the logits over the classes."""
-        found: FloatArray = torch.softmax(self._forward(batch), dim=1).cpu().numpy()
+        found: FloatArray = self._answer(batch, _softmax).numpy()
         return found
 
     def classes(self, batch: FloatArray) -> NDArray[np.uint8]:
         """Most probable class, shape (N, ...)."""
-        found: NDArray[np.uint8] = self._forward(batch).argmax(dim=1).to(torch.uint8).cpu().numpy()
+        found: NDArray[np.uint8] = self._answer(batch, _first_of_the_largest).numpy()
         return found
 
     def release(self) -> None:
@@ -50,14 +51,23 @@ class TorchRunner:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _forward(self, batch: FloatArray) -> torch.Tensor:
+    def _answer(self, batch: FloatArray, of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """What is made of the logits, which have the engine's own precision, on the CPU."""
         if self._device.type == "cpu" and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)  # sums depend on it in their last bits, and others in the process may set it
         given = torch.from_numpy(np.ascontiguousarray(batch)).to(device=self._device, dtype=self._dtype)
         try:
-            logits: torch.Tensor = self._network(given.contiguous(memory_format=self._layout)).float()
+            return of(self._network(given.contiguous(memory_format=self._layout))).cpu()
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator has none of its own
             if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error):
                 raise MemoryError("a network found no memory") from error
             raise
-        return logits
+
+
+def _softmax(logits: torch.Tensor) -> torch.Tensor:
+    """In fp32; classes come first before that, for then there are half the bytes to move that softmax itself would move."""
+    return torch.softmax(logits.contiguous().float(), dim=1)
+
+
+def _first_of_the_largest(logits: torch.Tensor) -> torch.Tensor:
+    return logits.float().argmax(dim=1).to(torch.uint8)
