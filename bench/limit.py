@@ -152,7 +152,7 @@ class TimedTorch(TorchRunner):
 
 
 def _is_layer(module: Any) -> bool:
-    return not any(module.children()) and (any(module.parameters()) or "Norm" in type(module).__name__)
+    return not any(module.children()) and (next(module.parameters(), None) is not None or "Norm" in type(module).__name__)
 
 
 def module_gflop(module: Any, given: Any, found: Any) -> float:

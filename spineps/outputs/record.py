@@ -33,7 +33,7 @@ _PACKAGES: Final = (
     "fastremap",
     "fill-voids",
     "edt",
-    "antspyx",
+    "SimpleITK",
     "safetensors",
     "pillow",
 )

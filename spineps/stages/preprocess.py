@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spineps.config import PreprocessConfig
 from spineps.errors import ErrorCode, InputError
 from spineps.geometry import PIR, Box, FloatArray, Geometry, Reorientation, resample
+from spineps.stages.bias import bias_field
 from spineps.volume import Scan
 
 CLIP_PERCENTILES: Final = (0.5, 99.5)
@@ -20,7 +21,6 @@ SIGNAL_SHARE: Final = 0.02
 N4_SPACING_MM: Final = 8.0
 """Spacing at which the bias field is estimated: it is smooth, so that every so many voxels tell it."""
 N4_ITERATIONS: Final = (50, 30, 20, 10)
-N4_SPLINE_MM: Final = 100.0
 _SAMPLE: Final = 2_000_000
 """At most about this many voxels are looked at for percentiles."""
 
@@ -101,24 +101,14 @@ def correct_bias_field(image: FloatArray, geometry: Geometry) -> FloatArray:
 
     The field is estimated from voxels :data:`N4_SPACING_MM` apart and interpolated linearly to the image.
     """
-    import ants
-
     shifted = image - image.min()
     coarse_grid = geometry.resampled([max(N4_SPACING_MM, s) for s in geometry.spacing_mm])
     coarse = resample(shifted, geometry, coarse_grid, order=0)  # the voxels themselves: mixed with air they would look dark
     mask = coarse > float(_percentiles(coarse, (99.5,))[0]) * SIGNAL_SHARE
     if not mask.any():
         return image
-    settings: dict[str, Any] = {"spacing": coarse_grid.spacing_mm}
-    field = ants.n4_bias_field_correction(
-        ants.from_numpy(coarse.astype(np.float32), **settings),
-        mask=ants.from_numpy(mask.astype(np.float32), **settings),
-        shrink_factor=1,
-        convergence={"iters": list(N4_ITERATIONS), "tol": 1e-7},
-        spline_param=N4_SPLINE_MM,
-        return_bias_field=True,
-    ).numpy()
-    fine: FloatArray = resample(field.astype(np.float32), coarse_grid, geometry, order=1)
+    field = bias_field(coarse, mask, coarse_grid.spacing_mm, N4_ITERATIONS)
+    fine: FloatArray = resample(field, coarse_grid, geometry, order=1)
     corrected: FloatArray = (shifted / np.maximum(fine, 1e-3)).astype(np.float32)
     return corrected
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy import ndimage
@@ -20,8 +20,8 @@ from spineps.geometry import Box, FloatArray, Geometry, Spacing, resample
 from spineps.inference.protocols import ScanPredictor
 from spineps.inference.sliding import Progress, Slab
 from spineps.labels import Scheme
+from spineps.stages.bias import bias_field
 from spineps.stages.cutouts import instance_grid
-from spineps.stages.preprocess import N4_SPLINE_MM
 from spineps.stages.semantic import ScoreObserver
 from spineps.volume import LabelMap, Scan
 
@@ -32,7 +32,6 @@ NOISE: Final = 60.0
 """What is darker is no signal, on the scale up to :data:`HIGHEST`."""
 _N4_SHRINK: Final = 4
 _N4_ITERATIONS: Final = (50, 50, 50, 50)
-_N4_TOLERANCE: Final = 1e-7
 _SAME_SPACING_MM: Final = 1e-3
 _SAME_GRID_MM: Final = 1e-6
 _CUBIC: Final = 3
@@ -152,22 +151,13 @@ def without_bias(image: FloatArray, spacing_mm: Spacing) -> FloatArray:
     The field is fitted to the box of the voxels above :data:`NOISE`; of an image that is darker as a whole, to that of the
     voxels above the same share of its brightest one.
     """
-    import ants
-
     threshold = min(NOISE, float(image.max()) * NOISE / HIGHEST)
     box = Box.around(image >= threshold)
     if box is None or not image.any():
         return image
-    mask = np.zeros(image.shape, np.float32)
-    mask[box.slices] = 1
-    settings: dict[str, Any] = {"spacing": spacing_mm}
-    corrected: FloatArray = ants.n4_bias_field_correction(
-        ants.from_numpy(image, **settings),
-        mask=ants.from_numpy(mask, **settings),
-        shrink_factor=_N4_SHRINK,
-        convergence={"iters": list(_N4_ITERATIONS), "tol": _N4_TOLERANCE},
-        spline_param=N4_SPLINE_MM,
-    ).numpy()
+    mask = np.zeros(image.shape, np.bool_)
+    mask[box.slices] = True
+    corrected: FloatArray = image / bias_field(image, mask, spacing_mm, _N4_ITERATIONS, shrink=_N4_SHRINK)
     return corrected.astype(np.float32)
 
 

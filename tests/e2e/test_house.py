@@ -17,7 +17,7 @@ import pytest
 import spineps
 
 START_SECONDS = 0.4
-HEAVY = ("torch", "nibabel", "TPTBox", "matplotlib", "ants", "nnunetv2", "panoptica", "pandas")
+HEAVY = ("torch", "nibabel", "TPTBox", "matplotlib", "SimpleITK", "nnunetv2", "panoptica", "pandas")
 MODULE_LINES = 450
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "bench", "examples")
 # Spelled in pieces, so that this file does not find itself.
