@@ -2,7 +2,7 @@
 
 usage: python bench/scaling.py [--vertebrae N ...] [--spacings MM ...] [--spine N] [--threads N] [--only SERIES ...]
 
-Two series of phantoms, segmented by the bundled models. ``vertebrae``: fields of view of 5 to 24 vertebrae, voxels alike.
+Two series of phantoms, segmented by the bundled models. ``vertebrae``: the lowest 5 to 24 of one spine, one depth of field.
 ``voxels``: one spine in three resolutions, the slices as much thinner as the voxels in plane. Each point runs in a process of
 its own, from the file of a scan to all its files; start-up and the loading of networks are left out, for they do not depend on
 the scan. The slope is that of a straight line through the logarithms of processor seconds and of vertebrae or voxels: 1 is
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +29,14 @@ from measure import measured
 from report import table
 
 from spineps.config import ComputeConfig, PipelineConfig, Precision
-from spineps.phantom.phantom import make_phantom
+from spineps.geometry import Box
+from spineps.phantom.phantom import Phantom, make_phantom
+from spineps.volume import Scan
 
 MOST_SLOPE: Final = 1.05
 SEED: Final = 60_001
 SAME_SPACING_MM: Final = (0.9, 0.9, 3.3)
+WHOLE: Final = 24
 SLICE_SHARE: Final = 3.3 / 0.9
 """Slices of the resolutions, in voxels of the plane."""
 VERTEBRAE: Final = "vertebrae"
@@ -78,6 +82,22 @@ def side(scan: str, out: str, threads: str, precision: str) -> None:
     print(json.dumps({"vertebrae": len(result.vertebrae), "phases": clock.spent()}))
 
 
+@lru_cache(maxsize=1)
+def spine(vertebrae: int, spacing: Spacing) -> Phantom:
+    """A healthy phantom."""
+    return make_phantom(SEED, vertebrae=vertebrae, spacing_mm=spacing, pathology=0.0)
+
+
+def lowest(phantom: Phantom, count: int) -> Scan:
+    """The part of a spine's scan that begins with the highest of its lowest vertebrae."""
+    true, p_and_r = phantom.instance.labels, (0, 2)
+    names = {label: name for label, name in phantom.levels.items() if not name.startswith("S")}
+    tops = sorted(int(np.flatnonzero((true == label).any(axis=p_and_r))[0]) for label in names)
+    p, i, r = true.shape
+    box = Box((0, tops[-count], 0), (p, i, r))
+    return Scan(phantom.scan.image[box.slices], phantom.scan.geometry.cropped(box))
+
+
 def point_of(series: str, vertebrae: int, spacing: Spacing, compute: tuple[int, str]) -> Point:
     """Make a phantom and segment it."""
     threads, precision = compute
@@ -85,7 +105,8 @@ def point_of(series: str, vertebrae: int, spacing: Spacing, compute: tuple[int, 
         import nibabel as nib
 
         work = Path(folder)
-        scan = make_phantom(SEED, vertebrae=vertebrae, spacing_mm=spacing, pathology=0.0).scan
+        whole = series == VERTEBRAE
+        scan = lowest(spine(WHOLE, spacing), vertebrae) if whole else spine(vertebrae, spacing).scan
         nib.Nifti1Image(scan.image, scan.geometry.affine).to_filename(work / "sub-1_T2w.nii.gz")
         log = work / "log"
         command = [sys.executable, __file__, "--side", work / "sub-1_T2w.nii.gz", work / "out", str(threads), precision]
