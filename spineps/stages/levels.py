@@ -97,8 +97,8 @@ def paint_discs(out: NDArray[np.uint16], semantic: NDArray[np.uint8], levels: Le
             voxels = np.flatnonzero(numbers == number)
             cuts = [c for c in levels.centres_vox[inside, 1] if FUSED_SHARE < (plane[voxels] < c).mean() < 1 - FUSED_SHARE]
             if cuts:
-                pieces = np.searchsorted(cuts, plane[voxels], side="right")
-                means = np.array([plane[voxels][pieces == k].mean() for k in range(len(cuts) + 1)])
+                _, pieces = np.unique(np.searchsorted(cuts, plane[voxels], side="right"), return_inverse=True)
+                means = np.bincount(pieces, plane[voxels]) / np.bincount(pieces)
                 level[voxels] = levels.above(means)[pieces]
     out.reshape(-1)[where] = DISC_OFFSET + levels.id_of(level)
 

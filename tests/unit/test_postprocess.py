@@ -7,6 +7,7 @@ from spineps.config import EndplateLabels, EndplateOwner, PostprocessConfig
 from spineps.errors import FindingCode
 from spineps.geometry import Geometry
 from spineps.labels import ENDPLATES, VERTEBRA, Scheme, Structure, lookup, unnamed_instances
+from spineps.stages.levels import Levels, paint_discs
 from spineps.stages.postprocess import postprocess
 from spineps.volume import LabelMap
 from tests.spines import make_spine
@@ -126,6 +127,17 @@ def test_a_disc_over_two_levels_is_divided(spine):
     done = _done(spine, joined)
     levels = np.unique(done.instance.labels[2:6, low:high, 14:16])
     assert set(levels.tolist()) >= {102, 103}
+
+
+def test_a_disc_beside_two_bodies_whose_centres_lie_between_the_same_planes():
+    semantic = np.zeros((4, 12, 3), np.uint8)
+    semantic[1:3, 2:10, 1] = Structure.DISC
+    levels = Levels(np.array([19, 20, 21, 26]), np.array([[0.0, 5.2, 1.0], [0.0, 5.7, 1.0]]))
+    out = np.zeros(semantic.shape, np.uint16)
+    paint_discs(out, semantic, levels)
+    assert (out[1:3, 2:6, 1] == 119).all()
+    assert (out[1:3, 6:10, 1] == 121).all()
+    assert np.count_nonzero(out) == np.count_nonzero(semantic)
 
 
 def test_a_disc_above_the_first_vertebra(spine):
