@@ -3,7 +3,7 @@
     python bench/error_picture.py REFERENCE MASK --out docs/images/worst-real-case.png
 
 Two semantic masks on one grid; sagittal slices from left to right, anterior on the left. Superior and inferior endplates count
-as one structure, cord as canal, where the reference knows no difference.
+as one structure, as in the scores, and cord as canal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
+from scoring import merged
 
 from spineps.geometry import PIR, Reorientation, Spacing
 from spineps.io.nifti import read_labels
@@ -28,20 +29,14 @@ KINDS = (
     ("too much", (0.89, 0.29, 0.20)),
     ("another structure", (0.95, 0.77, 0.06)),
 )
-ALIKE = {
-    Structure.ENDPLATE_SUPERIOR: Structure.ENDPLATE,
-    Structure.ENDPLATE_INFERIOR: Structure.ENDPLATE,
-    Structure.CORD: Structure.CANAL,
-}
 
 
 def labels(path: Path) -> tuple[NDArray[Any], Spacing]:
     """A semantic mask to posterior, inferior and right, with structures joined that count as one, and its spacing (mm)."""
     mask = read_labels(path)
     turn = Reorientation.between(mask.geometry.axes, PIR)
-    out = turn.apply(mask.labels).copy()
-    for label, joined in ALIKE.items():
-        out[out == label] = joined
+    out = merged(turn.apply(mask.labels))
+    out[out == Structure.CORD] = Structure.CANAL
     return out, turn.apply_geometry(mask.geometry).spacing_mm
 
 

@@ -296,8 +296,6 @@ def resample(
     ndarray
         Of ``target.shape`` and the type of ``array``.
     """
-    if _same_voxels(source, target):
-        return array.copy()
     given = smoothed(array, source, target) if order > 0 else array
     return sampled(given, source, target, order=order, beyond=beyond)
 
@@ -305,7 +303,7 @@ def resample(
 def smoothed(array: NDArray[_Scalar], source: Geometry, target: Geometry) -> NDArray[_Scalar]:
     """An array on ``source``, smoothed along axes that become coarser on ``target`` by more than :data:`ANTIALIAS_RATIO`."""
     sigma = _antialias_sigma(source, target)
-    if not sigma.any() or _same_voxels(source, target):
+    if not sigma.any():
         return array
     from scipy import ndimage  # takes longer to import than a scan to be checked
 
