@@ -26,20 +26,22 @@ def cross_entropy_and_dice(logits: torch.Tensor, target: torch.Tensor) -> torch.
     target : Tensor of int64, shape (N, P, I, R)
         Class indices, or :data:`IGNORE`.
     """
-    logits = logits.float()
-    classes = logits.shape[1]
-    weight = torch.ones(classes, device=logits.device)
+    logs = functional.log_softmax(logits.float(), dim=1)
+    classes = logs.shape[1]
+    weight = torch.ones(classes, device=logs.device)
     weight[0] = BACKGROUND_WEIGHT
-    entropy = functional.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE)
-    valid = (target != IGNORE)[:, None]
-    truth = functional.one_hot(torch.where(target == IGNORE, 0, target), classes).movedim(-1, 1) * valid
-    scores = torch.softmax(logits, dim=1) * valid
-    axes = (0, 2, 3, 4)
-    overlap, size = (scores * truth).sum(axes), scores.sum(axes) + truth.sum(axes)
-    present = truth.sum(axes) >= MIN_VOXELS
+    entropy = functional.nll_loss(logs, target, weight=weight, ignore_index=IGNORE)
+    valid = target != IGNORE
+    truth = target[valid]
+    counts = torch.bincount(truth, minlength=classes)
+    present = counts >= MIN_VOXELS
     present[0] = False
     if not bool(present.any()):
         return entropy
+    scores = logs.exp()
+    size = (scores.flatten(2) @ valid.flatten(1)[:, :, None].to(scores.dtype)).sum((0, 2)) + counts
+    of_truth = scores.gather(1, torch.where(valid, target, 0)[:, None])[:, 0][valid]
+    overlap = torch.zeros(classes, device=logs.device).index_add(0, truth, of_truth)
     dice = (2 * overlap + _SMOOTH) / (size + _SMOOTH)
     return entropy + (1 - dice[present]).mean()
 
