@@ -26,8 +26,8 @@ _COVERED = (
     Structure.SACRUM,
 )
 """What the sac may take the place of."""
-_EPIDURAL_MM = 1.5
-"""The canal label reaches at most so far behind the sac: masks of the published scheme hold the sac, not the fat behind it."""
+_EPIDURAL_MM = (1.0, 1.5)
+"""The canal label takes at most so much of the fat at each side and behind the sac: narrow gaps, not thick fat."""
 _DURA_MM = 0.8
 """How far the canal label reaches beyond the sac all around: such masks touch the bodies, the pedicles and the laminae."""
 
@@ -72,7 +72,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
         covered[Structure.DISC] = disease.stenosis.max() > 0
     inside = (sac < 1) & covered[canvas.semantic.reshape(-1)[patch.index]]
     dura = patch.where((sac >= 1) & (sac < 1.22) & canvas.free(patch) & (patch.w > ceiling))
-    if rng.random() < 0.5:
+    if rng.random() < 0.9:
         canvas.fill(dura, Tissue.LIGAMENT)
     cord, grey, conus = _cord(rng, canvas, patch, centre, scale)
     cord &= inside
@@ -113,17 +113,18 @@ def _sac(
 
 
 def _epidural(stack: Stack, patch: Patch, sac: tuple[FloatArray, FloatArray, FloatArray]) -> Mask:
-    """The space around the sac: its outline widened by the dura, and moved back as far as the bony canal has room."""
+    """The space around the sac: its outline widened by the dura, and on to the bony canal where that is near."""
     centre, half_deep, half_wide = sac
     deep, wide, body = (patch_profile(stack.profile(name) / 2, patch) for name in ("canal_depth", "canal_width", "depth"))
     bony = ((patch.u - body - deep + np.float32(0.4)) / deep) ** 2 + (patch.v / wide) ** 2 < 1
-    room = np.clip(body + 2 * deep - centre - half_deep, 0, _EPIDURAL_MM) * (patch.w < stack.sacrum_top)
+    beside, behind = (mm * (patch.w < stack.sacrum_top) for mm in _EPIDURAL_MM)
     backwards = patch.u - centre
-    backwards -= np.clip(backwards, 0, room)
-    behind = bony & ((backwards / half_deep) ** 2 + (patch.v / half_wide) ** 2 < 1)
+    backwards -= np.clip(backwards, 0, np.clip(body + 2 * deep - centre - half_deep, 0, behind))
+    sideways = half_wide + np.clip(wide - half_wide, 0, beside)
+    near: Mask = bony & ((backwards / half_deep) ** 2 + (patch.v / sideways) ** 2 < 1)
     rim = np.float32(_DURA_MM)
     around: Mask = ((patch.u - centre) / (half_deep + rim)) ** 2 + (patch.v / (half_wide + rim)) ** 2 < 1
-    return behind | around
+    return near | around
 
 
 def patch_profile(values: Profile, patch: Patch) -> FloatArray:

@@ -116,6 +116,7 @@ def draw_signal(rng: np.random.Generator, contrast: Contrast) -> TissueSignal:
 def _draw_t2w(rng: np.random.Generator) -> Matrix:
     mean = _base(rng)
     _set_fat(mean, rng, rng.uniform(0.4, 1.15))
+    mean[Tissue.EPIDURAL_FAT] = min(mean[Tissue.EPIDURAL_FAT], mean[Tissue.CSF] * rng.uniform(0.6, 0.95))
     _set_marrow(mean, rng, rng.uniform(0.13, 0.65))
     mean[Tissue.BASIVERTEBRAL_VEIN] = mean[Tissue.BODY_MARROW] * rng.uniform(0.9, 2.2)
     mean[Tissue.LESION] = mean[Tissue.BODY_MARROW] * rng.uniform(0.4, 2.2)

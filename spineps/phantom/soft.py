@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spineps.geometry import FloatArray
-from spineps.phantom.canvas import Canvas, Mask
+from spineps.phantom.canvas import Canvas
 from spineps.phantom.fields import Point, capsule, single
 from spineps.phantom.morphometry import C1, T1, T12, Level, Sizes, Variant
 from spineps.phantom.tissues import Tissue
@@ -32,7 +32,6 @@ def paint_soft_tissue(rng: np.random.Generator, canvas: Canvas) -> None:
     foramen = (oval < 1) & (lateral > wide)
     foramen &= (canvas.level > 1) & (canvas.s < np.float32(stack.sacrum_top - 2))
     canvas.tissue[foramen] = Tissue.EPIDURAL_FAT if rng.random() < 0.7 else Tissue.DEEP_FAT
-    _paint_long_ligaments(rng, canvas, (half, spine))
     flavum = (canvas.u > middle + 0.55 * deep) & (behind < 4) & (lateral < wide + 2) & (ring > 1) & spine
     canvas.tissue[flavum & (canvas.noise(rng, 5.0) < 0.8)] = Tissue.LIGAMENT
     if rng.random() < 0.6:
@@ -56,16 +55,6 @@ def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[F
     if rng.random() < 0.8:
         cord = (np.abs(canvas.v) < 2.5) & (np.abs(behind - length - 5) < 1.6)
         canvas.tissue[cord] = Tissue.LIGAMENT
-
-
-def _paint_long_ligaments(rng: np.random.Generator, canvas: Canvas, spine: tuple[FloatArray, Mask]) -> None:
-    """Anterior and posterior longitudinal ligaments."""
-    half, along = spine
-    width = half * 0.9
-    along = along & (canvas.s < canvas.stack.sacrum_end)
-    front = (np.abs(canvas.u + half + 0.6) < rng.uniform(0.7, 1.6)) & (np.abs(canvas.v) < width)
-    rear = (np.abs(canvas.u - half - 0.4) < rng.uniform(0.6, 1.3)) & (np.abs(canvas.v) < width * 0.8)
-    canvas.tissue[(front | rear) & along] = Tissue.LIGAMENT
 
 
 def paint_ribs(

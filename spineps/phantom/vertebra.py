@@ -44,6 +44,8 @@ class BoneStyle:
         The same of articular and costal processes, of the arch, and of spinous processes, relative to the bodies'.
     lamina_mm : float
         Half thickness of laminae.
+    lamina_height : float
+        How tall laminae are, relative to the least usual.
     arch_slope : float
         How far lumbar arches hang down, in mm a mm behind the body.
     uneven_mm : float
@@ -54,6 +56,7 @@ class BoneStyle:
     cortex_mm: float
     cortex_factors: tuple[float, float, float]
     lamina_mm: float
+    lamina_height: float
     arch_slope: float
     uneven_mm: float
 
@@ -61,8 +64,15 @@ class BoneStyle:
 def draw_bone_style(rng: np.random.Generator, scale: float) -> BoneStyle:
     """One person's bone style."""
     factors = (rng.uniform(0.6, 2.6), rng.uniform(0.7, 2), rng.uniform(0.5, 1.4))
-    lamina_mm, uneven_mm = rng.uniform(2.6, 3.8) * scale, rng.uniform(0.1, 0.6)
-    return BoneStyle(scale, rng.uniform(0.5, 1.5), factors, lamina_mm, rng.normal(0.18, 0.07), uneven_mm)
+    return BoneStyle(
+        scale=scale,
+        cortex_mm=rng.uniform(0.5, 1.5),
+        cortex_factors=factors,
+        lamina_mm=rng.uniform(2.6, 3.8) * scale,
+        lamina_height=rng.uniform(0.95, 1.4),
+        arch_slope=rng.normal(0.18, 0.07),
+        uneven_mm=rng.uniform(0.1, 0.6),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +213,7 @@ def _add_lumbar(rng: np.random.Generator, parts: _Parts, site: Site, style: Bone
     pars = (c + 0.5 * q.canal_depth, side * (half - 0.5 + 2 * low), (0.4 - 0.08 * low) * h)
     parts.capsule(Structure.ARCUS, ((c + 1, side * (lateral - 0.5), 0.04 * h), pars), (4.2 * k, 3.8 * k))
     lamina = style.lamina_mm
-    height = (0.26 - 0.07 * low) * h / lamina
+    height = style.lamina_height * (0.26 - 0.07 * low) * h / lamina
     parts.capsule(
         Structure.ARCUS,
         (
@@ -236,7 +246,7 @@ def _add_thoracic(rng: np.random.Generator, parts: _Parts, site: Site, style: Bo
         (pedicle / 2, pedicle / 2),
         (1.0, 1.0, tall),
     )
-    height = 0.36 * h / lamina
+    height = style.lamina_height * 0.36 * h / lamina
     parts.capsule(
         Structure.ARCUS,
         ((c + 0.3 * q.canal_depth, side * (half + 1), 0.02 * h), (rear + lamina + 1, 0.0, 0.25 * h)),
@@ -261,7 +271,7 @@ def _add_cervical(rng: np.random.Generator, parts: _Parts, site: Site, style: Bo
         (q.pedicle_width / 2, q.pedicle_width / 2),
         (1.0, 1.0, tall),
     )
-    height = 0.36 * h / lamina if site.level.position > C2 else 0.28 * h / lamina
+    height = style.lamina_height * 0.36 * h / lamina if site.level.position > C2 else 0.28 * h / lamina
     parts.capsule(
         Structure.ARCUS,
         ((c + 0.1 * q.canal_depth, side * (half + 2), mid + 0.08 * h), (rear + lamina + 0.5, 0.0, mid + 0.24 * h)),
