@@ -39,9 +39,11 @@ def test_metal_replaces_tissue_and_no_label(pair: tuple[Anatomy, Anatomy]) -> No
 
 
 def test_metal_takes_the_signal_around_it(pair: tuple[Anatomy, Anatomy]) -> None:
-    plain, operated = (paint(one.tissue, SPEC.spacing_mm, np.random.default_rng(3), Contrast.T2W) for one in pair)
     metal = pair[1].tissue == Tissue.METAL
-    assert operated[metal].mean() < 0.5 * plain[metal].mean()
+    signal = np.zeros(2)
+    for seed in range(4):
+        signal += [paint(one.tissue, SPEC.spacing_mm, np.random.default_rng(seed), Contrast.T2W)[metal].mean() for one in pair]
+    assert signal[1] < 0.5 * signal[0]
 
 
 def test_hardware_is_rare_and_never_in_the_neck() -> None:

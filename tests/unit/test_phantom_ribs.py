@@ -21,11 +21,11 @@ def thorax() -> Anatomy:
 
 
 def head_height(anatomy: Anatomy, vertebra: int) -> float:
-    """Mean height of rib bone close beside the rear of a body, in heights of the body below its centre."""
+    """Mean height of ribs close beside the rear of a body, in heights of the body below its centre."""
     body = np.argwhere((anatomy.instance == vertebra) & (anatomy.semantic == Structure.CORPUS)) * SPACING_MM
     low, high = np.percentile(body, (3, 97), axis=0)
     centre = (low + high) / 2
-    rib = np.argwhere(np.isin(anatomy.tissue, (Tissue.RIB, Tissue.CORTICAL_BONE)) & (anatomy.semantic == 0)) * SPACING_MM
+    rib = np.argwhere(anatomy.tissue == Tissue.RIB) * SPACING_MM
     beside = np.abs(rib[:, 2] - centre[2]) - (high[2] - low[2]) / 2
     offset = (rib[:, 1] - centre[1]) / (high[1] - low[1])
     near = (beside > 1.5) & (beside < 6) & (np.abs(rib[:, 0] - high[0] + 5) < 6) & (offset > -0.9) & (offset < 0.35)
