@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from spineps.geometry import PIR, Geometry, Reorientation
 from spineps.inference.memory import Ladder, limit_of, plan_for
 from spineps.inference.protocols import InstancePredictor, LabelingPredictor, LevelPredictor, ScanPredictor, SemanticPredictor
 from spineps.labeling.evidence import gather_evidence
+from spineps.labeling.landmarks import WHOLE_SACRUM_ML
 from spineps.labeling.naming import decide, renamed
 from spineps.labels import VERTEBRA, Scheme, Structure, lookup
 from spineps.measures.scan import measure_structures
@@ -31,9 +32,6 @@ from spineps.stages.preprocess import Prepared, prepare
 from spineps.stages.published import label_scan, on_grid
 from spineps.stages.semantic import predict_semantic
 from spineps.volume import FirstPhase, LabelMap, Levels, LevelStatus, Result, Scan, Vertebra
-
-LEAST_SACRUM_ML: Final = 5.0
-"""A scan without vertebrae is one of the sacrum alone if it shows at least this much of it; less is noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +349,7 @@ def _postprocessed(
 def _instances(semantic: LabelMap, models: Models, config: PipelineConfig, run: Run) -> RawInstances:
     if not lookup(VERTEBRA)[semantic.labels].any():
         sacrum_ml = np.count_nonzero(semantic.labels == Structure.SACRUM) * semantic.geometry.voxel_volume_mm3 / 1000
-        if sacrum_ml < LEAST_SACRUM_ML:
+        if sacrum_ml < WHOLE_SACRUM_ML:
             raise _no_spine("corpora", "no vertebra was labelled")
         text = "The field of view shows no vertebra above the sacrum."
         run.findings.append(Finding(FindingCode.PARTIAL_VERTEBRA, text))

@@ -16,9 +16,9 @@ from spineps.stages.components import label_boxes
 
 LEAST_BODY_SHARE: Final = 0.04
 """An instance of which less than this is body shows no body: the field of view cuts it, and its arch alone is seen."""
-LEAST_SACRUM_ML: Final = 1.0
+CUT_SACRUM_ML: Final = 1.0
 WHOLE_SACRUM_ML: Final = 5.0
-"""A sacrum holds more, its first segment alone some 20 ml, unless the field of view ends at it; less is painted in error."""
+"""A sacrum holds more, its first segment alone some 20 ml, unless the field of view cuts it; less is painted in error."""
 SACRUM_PITCH: Final = 0.65
 """From the centre of the last vertebra to the nearest of the sacrum, in distances between vertebrae."""
 GAP_PITCH: Final = 1.65
@@ -203,7 +203,7 @@ def _with_gaps(grid: Grid, instances: tuple[int, ...], centres: Matrix, whole: N
     sacrum = np.argwhere(grid.instance == SACRUM_INSTANCE)
     sagittal = sacrum[:, :2]
     cut = bool((sagittal == 0).any() or (sagittal == np.asarray(grid.instance.shape[:2]) - 1).any())
-    if len(sacrum) * np.prod(grid.spacing_mm) / 1000 < (LEAST_SACRUM_ML if cut else WHOLE_SACRUM_ML):
+    if len(sacrum) * np.prod(grid.spacing_mm) / 1000 < (CUT_SACRUM_ML if cut else WHOLE_SACRUM_ML):
         return column
     away = float(np.linalg.norm(sacrum * np.asarray(grid.spacing_mm) - centres[-1], axis=1).min())
     between = max(0, round(away / column.pitch_mm[1] - SACRUM_PITCH)) if whole[-1] else 0
