@@ -22,7 +22,9 @@ RUN_OUT_MM: Final = 190.0
 """The curve goes on straight above C1 and below the sacrum, for the head and the pelvic floor."""
 _SOLVER_STEPS: Final = 6
 _FAR_MM: Final = 1e3
-_SMOOTHING_MM: Final = 14.0
+_SMOOTHING_MM: Final = 10.0
+_LORDOSIS: Final = ((0.475, 0.15), (0.675, 0.33), (0.875, 0.67), (1.0, 1.0))
+"""Share of the lumbar lordosis reached at the middles of L3, L4 and L5 and at the sacrum, as shares of the way from L1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,9 +157,13 @@ def draw_centreline(rng: np.random.Generator, stack: Stack, *, straight: float =
 
 
 def _sagittal_angle(rng: np.random.Generator, stack: Stack, grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Angle to posterior along the curve; at the middle of the thoracic spine it is about zero."""
+    """Angle to posterior along the curve; at the middle of the thoracic spine it is about zero.
+
+    Two thirds of the lumbar lordosis lie below L4, most of it about the last disc (segmental angles of Bernhardt and Bridwell
+    1989, Spine 14:717-721, and of Vialle et al. 2005, J Bone Joint Surg Am 87:260-267).
+    """
     cervical, kyphosis, lumbar, sacral = np.deg2rad(
-        [rng.normal(20, 14), rng.normal(38, 11), rng.normal(48, 12), rng.normal(62, 14)]
+        [rng.normal(20, 14), rng.normal(34, 11), rng.normal(56, 11), rng.normal(62, 14)]
     )
     t1 = float(np.interp(T1, stack.positions, stack.top))
     l1 = float(np.interp(L1, stack.positions, stack.top))
@@ -168,15 +174,14 @@ def _sagittal_angle(rng: np.random.Generator, stack: Stack, grid: NDArray[np.flo
         (t1 * 0.8, cervical),
         (t1 + (l1 - t1) * 0.25, cervical),
         (l1, low),
-        (l1 + (sacrum - l1) * 0.4, low + 0.22 * lumbar),
-        (sacrum, low + lumbar),
-        (sacrum + 0.18 * length, low + lumbar + 0.14),
-        (end, low + lumbar + 0.14 - sacral),
+        *((l1 + (sacrum - l1) * place, low + share * lumbar) for place, share in _LORDOSIS),
+        (sacrum + 0.15 * length, low + lumbar + 0.26),
+        (end, low + lumbar + 0.26 - sacral),
     ]
     places, angles = zip(*knots, strict=True)
     angle = ndimage.gaussian_filter1d(np.interp(grid, places, angles), _SMOOTHING_MM / STEP_MM, mode="nearest")
     middle = float(np.interp(12, stack.positions, stack.centre))
-    shifted: NDArray[np.float64] = angle - np.interp(middle, grid, angle) + rng.normal(0, 0.06)
+    shifted: NDArray[np.float64] = angle - np.interp(middle, grid, angle) + rng.normal(0.05, 0.07)
     return shifted
 
 
