@@ -184,6 +184,13 @@ def test_a_damaged_model_is_refused_by_its_own_code(tmp_path, cache):
     assert not any(cache.iterdir())
 
 
+def test_what_loads_and_saves_imports_no_torch():
+    """Else OpenVINO would pay for it."""
+    modules = "spineps.api, spineps.pipeline, spineps.inference.load, spineps.outputs.save"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @needs_openvino
 def test_openvino_needs_no_torch_once_the_network_is_converted(cache):
     conversion.graph_of(open_model(MODELS / "instance"))

@@ -19,7 +19,6 @@ from spineps.errors import ErrorCode, ModelError, UsageError
 from spineps.io.shown import shown_name
 from spineps.zoo.archive import is_zip, unpack
 from spineps.zoo.card import ModelCard
-from spineps.zoo.export import write_model
 from spineps.zoo.places import models_cache
 from spineps.zoo.published import describe, lightning, nnunet
 from spineps.zoo.published.config import CONFIG, InferenceConfig, corrupt, invalid, read_config
@@ -252,6 +251,7 @@ def _write_to(staging: Path, tensors: dict[str, torch.Tensor], facts: describe.F
     from safetensors.torch import save
 
     from spineps.networks.published import PUBLISHED_NETWORKS, PublishedNetwork
+    from spineps.zoo.export import write_model
     from spineps.zoo.golden import make_golden
 
     def build() -> PublishedNetwork:
