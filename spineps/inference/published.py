@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from spineps.config import ComputeConfig
-from spineps.geometry import PIR, FloatArray, Reorientation, Shape, Spacing
+from spineps.geometry import PIR, Box, FloatArray, Reorientation, Shape, Spacing
 from spineps.inference.engine import NetworkEngine
 from spineps.inference.nnunet import Window, answer
 from spineps.inference.protocols import ScanModel
@@ -166,13 +166,18 @@ class PublishedInstanceEngine(NetworkEngine):
         if self._channels == 1:
             return (classes / np.float32(ONE_CHANNEL_SCALE)).astype(np.float32)[None]
         classes[classes >= self._channels] = 0
-        channels = np.arange(self._channels, dtype=np.uint8)[:, None, None, None]
-        one_hot: FloatArray = (classes == channels).astype(np.float32)
+        one_hot: FloatArray = np.zeros((self._channels, *cutout.shape), np.float32)
+        one_hot[0] = 1
+        box = Box.around(classes > 0)
+        if box is not None:  # memory that nobody writes to costs nothing
+            channels = np.arange(self._channels, dtype=np.uint8)[:, None, None, None]
+            p, i, r = box.slices
+            one_hot[:, p, i, r] = classes[p, i, r] == channels
         return one_hot
 
     def _one(self, cutout: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        answers: NDArray[np.uint8] = self._answers[self.logits(cutout).argmax(axis=0)]
-        return answers
+        found = self.runner.classes(self.encoded(self._turn.apply(cutout))[None])[0]
+        return self._turn.inverse().apply(self._answers[found])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
