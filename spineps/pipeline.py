@@ -30,6 +30,7 @@ from spineps.stages.instances import RawInstances, find_instances
 from spineps.stages.postprocess import Postprocessed, postprocess
 from spineps.stages.preprocess import Prepared, prepare
 from spineps.stages.published import label_scan, on_grid
+from spineps.stages.sacral import with_first_sacral
 from spineps.stages.semantic import predict_semantic
 from spineps.volume import FirstPhase, LabelMap, Levels, LevelStatus, Result, Scan, Vertebra
 
@@ -314,9 +315,12 @@ def _second_phase(
     semantic: LabelMap, models: Models, config: PipelineConfig, run: Run, *, grid: Geometry | None = None
 ) -> Postprocessed:
     """From a semantic mask in PIR orientation to both final masks, on ``grid`` where that is another than the mask's."""
+    own = grid is not None and not isinstance(models.semantic, ScanPredictor)
     semantic = _cleaned(semantic, config, run)
     with run.stage("instance"):
         raw = _instances(semantic, models, config, run)
+        if own and config.postprocess.enabled and config.postprocess.clean:
+            semantic, raw = with_first_sacral(semantic, raw)
     run.findings.extend(raw.findings)
     run.show("instance", raw)
     if grid is not None:
