@@ -305,9 +305,14 @@ def their_whole(asked: Asked) -> Step:
 
 
 def cutout(channels: int) -> np.ndarray:
-    """A batch of one cutout of the published size, all background."""
+    """A batch of one cutout of the published size: a column of all classes, as large as the boxes around real spines (the first
+    convolution is computed within three voxels of it, 0.42 of the cutout; in a real lumbar scan 0.22 to 0.46).
+    """
     given = np.zeros((1, channels, 248, 304, 64), np.float32)
     given[:, 0] = 1
+    given[:, 0, 60:189, :, 10:53] = 0
+    for i in range(304):
+        given[:, i // 20 % channels, 60:189, i, 10:53] = 1
     return given
 
 
