@@ -29,7 +29,7 @@ class VertebraClassifier(nn.Module):
     """
 
     golden_shape: Triple = (32, 32, 32)
-    divisors: Triple = (1, 1, 1)
+    divisors: Triple = (32, 32, 32)
 
     def __init__(
         self, family: str, blocks: Sequence[int], heads: Mapping[str, int], *, bottleneck: bool = False, hidden: bool = True
