@@ -78,7 +78,6 @@ def our_semantic(asked: Asked) -> Step:
 
 
 def our_n4(asked: Asked) -> Step:
-
     from spineps.geometry import Geometry
     from spineps.stages.preprocess import correct_bias_field
 
