@@ -19,22 +19,14 @@ import numpy as np
 from cases import Case, Kind, find_cases
 from numpy.typing import NDArray
 from real import find_one
-from scoring import merged
+from scoring import merged, upright
 
-from spineps.geometry import PIR, Reorientation, Spacing
-from spineps.io.nifti import read_labels
+from spineps.geometry import Spacing
 from spineps.labels import CANAL_AND_CORD, DISC_OFFSET, Structure, lookup
 
 DIRECTIONS = ("front", "rear", "top", "bottom", "left", "right")
 LEAST_VOXELS = 50
 Mask = NDArray[np.bool_]
-
-
-def upright(path: Path) -> tuple[NDArray[np.unsignedinteger], Spacing]:
-    """Labels of a mask to posterior, inferior and right, and its spacing (mm)."""
-    mask = read_labels(path)
-    turn = Reorientation.between(mask.geometry.axes, PIR)
-    return turn.apply(mask.labels), turn.apply_geometry(mask.geometry).spacing_mm
 
 
 def outward_mm(reference: Mask, found: Mask, spacing_mm: Spacing) -> list[float]:

@@ -15,10 +15,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
-from scoring import merged
+from scoring import merged, upright
 
-from spineps.geometry import PIR, Reorientation, Spacing
-from spineps.io.nifti import read_labels
+from spineps.geometry import Spacing
 from spineps.labels import Structure
 
 SLICES = 7
@@ -33,11 +32,10 @@ KINDS = (
 
 def labels(path: Path) -> tuple[NDArray[Any], Spacing]:
     """A semantic mask to posterior, inferior and right, with structures joined that count as one, and its spacing (mm)."""
-    mask = read_labels(path)
-    turn = Reorientation.between(mask.geometry.axes, PIR)
-    out = merged(turn.apply(mask.labels))
+    found, spacing_mm = upright(path)
+    out = merged(found)
     out[out == Structure.CORD] = Structure.CANAL
-    return out, turn.apply_geometry(mask.geometry).spacing_mm
+    return out, spacing_mm
 
 
 def kinds(reference: NDArray[Any], mask: NDArray[Any]) -> NDArray[np.intp]:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spineps.geometry import PIR, Reorientation, Spacing
+from spineps.io import nifti
 from spineps.labels import (
     CANAL_AND_CORD,
     DISC_OFFSET,
@@ -51,6 +53,13 @@ def read_labels(path: Path, like: Path | None = None) -> Labels:
         if image.shape != other.shape or not np.allclose(image.affine, other.affine, atol=1e-2):
             raise SystemExit(f"{path.name} is not in the grid of {like.name}")
     return np.asarray(image.dataobj).astype(np.int32)
+
+
+def upright(path: Path) -> tuple[NDArray[np.unsignedinteger], Spacing]:
+    """Labels of a mask to posterior, inferior and right, and its spacing (mm)."""
+    mask = nifti.read_labels(path)
+    turn = Reorientation.between(mask.geometry.axes, PIR)
+    return turn.apply(mask.labels), turn.apply_geometry(mask.geometry).spacing_mm
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
