@@ -26,7 +26,7 @@ _COVERED = (
     Structure.SACRUM,
 )
 """What the sac may take the place of."""
-_EPIDURAL_MM = (1.0, 1.5)
+_EPIDURAL_MM = (2.0, 2.4)
 """The canal label takes at most so much of the fat at each side and behind the sac: narrow gaps, not thick fat."""
 _DURA_MM = 0.8
 """How far the canal label reaches beyond the sac all around: such masks touch the bodies, the pedicles and the laminae."""

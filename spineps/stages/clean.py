@@ -148,7 +148,9 @@ def _spine_only(labels: NDArray[np.uint8], spacing_mm: Spacing) -> NDArray[np.ui
 
 
 def _main_component(points: _Points, numbers: NDArray[np.int64], parts: Components) -> int:
-    """The component with the most planes that show both a body or disc and a canal or arch; among equals the largest."""
+    """The component with the most planes that show both a body or disc and a canal or arch; among equals the one with the
+    most planes of body, disc or canal, and then the largest: an arch alone is no spine to join others to.
+    """
     planes = int(points.plane.max()) + 1
 
     def seen(kind: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -159,7 +161,7 @@ def _main_component(points: _Points, numbers: NDArray[np.int64], parts: Componen
 
     both = (seen(_COLUMN) & seen(_CANAL | _POSTERIOR)).sum(axis=1)
     both[0] = -1
-    return int(np.lexsort((parts.sizes, both))[-1])
+    return int(np.lexsort((parts.sizes, seen(_COLUMN | _CANAL).sum(axis=1), both))[-1])
 
 
 def _sacrum_plane(labels: NDArray[np.uint8], main: NDArray[np.bool_], spacing_mm: Spacing) -> float:

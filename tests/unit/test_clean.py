@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spineps.errors import FindingCode
 from spineps.geometry import Geometry
@@ -141,3 +143,25 @@ def test_a_canal_painted_beside_the_spine_goes_though_it_touches_a_body(spine):
     cleaned, findings = clean_semantic(LabelMap(labels, geometry, Scheme.SEMANTIC))
     assert np.array_equal(cleaned.labels, clean)
     assert [f.code for f in findings] == [FindingCode.STRAY_REMOVED]
+
+
+def test_an_arch_larger_than_the_only_body_does_not_stop_the_run() -> None:
+    labels = np.zeros((60, 60, 20), np.uint8)
+    labels[10:30, 5:25, 2:18] = Structure.CORPUS
+    labels[40:58, 30:58, 1:19] = Structure.ARCUS
+    cleaned = clean_semantic(LabelMap(labels, Geometry.from_spacing(labels.shape, (1, 1, 2)), Scheme.SEMANTIC))[0].labels
+    assert np.array_equal(cleaned == Structure.CORPUS, labels == Structure.CORPUS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    blocks=st.lists(
+        st.tuples(st.sampled_from(list(Structure)), st.integers(0, 30), st.integers(0, 30), st.integers(1, 24)), max_size=5
+    )
+)
+def test_no_mask_stops_the_cleaning(blocks: list[tuple[Structure, int, int, int]]) -> None:
+    labels = np.zeros((44, 44, 16), np.uint8)
+    for structure, front, top, size in blocks:
+        labels[front : front + size, top : top + size, 2:14] = structure
+    cleaned = clean_semantic(LabelMap(labels, Geometry.from_spacing(labels.shape, (1, 1, 2)), Scheme.SEMANTIC))[0].labels
+    assert set(np.unique(cleaned)) <= {0, *np.unique(labels)}
