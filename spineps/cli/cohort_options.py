@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from spineps.cli import options
 from spineps.cli import published_flags as flags
 from spineps.cli.check import add_read_options, read_options
+from spineps.cli.quantities import amount, positive
 from spineps.errors import ErrorCode, UsageError
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ def add_doing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry-failed", action="store_true", help="compute again what failed before")
     group.add_argument("--verify", action="store_true", help="hash every file again, also those that nobody touched")
     group = parser.add_argument_group("workers")
-    group.add_argument("--jobs", type=_whole, default=1, metavar="N", help="scans at a time, each in a process (default: 1)")
+    group.add_argument("--jobs", type=positive, default=1, metavar="N", help="scans at a time, each in a process (default: 1)")
     group.add_argument(
-        "--time-limit", type=_amount, default=60.0, metavar="MINUTES", help="that one scan may take; 0: no limit (default: 60)"
+        "--time-limit",
+        type=amount,
+        default=60.0,
+        metavar="MINUTES",
+        help="that one scan may take; 0: no limit (default: 60)",
     )
     group.add_argument(
-        "--memory-limit", type=_amount, default=0.0, metavar="GB", help="that one worker may hold; 0: no limit (default)"
+        "--memory-limit",
+        type=amount,
+        default=0.0,
+        metavar="GB",
+        help="that one worker may hold; 0: no limit (default)",
     )
     group.add_argument(
         "--dask",
@@ -169,17 +177,3 @@ def _machine(args: argparse.Namespace) -> MachineSettings:
         profile=args.run_cprofiler,
         dask=None if args.dask is None else DaskSettings(args.dask, args.dask_config),
     )
-
-
-def _whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
-    return number
-
-
-def _amount(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
-    return number

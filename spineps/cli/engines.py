@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spineps.cli import options
 from spineps.cli.console import Console
+from spineps.cli.quantities import count
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--probe", action="store_true", help="run one tile of a semantic model with each and say the seconds")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="semantic model to measure with (default: bundled)")
-    parser.add_argument("--threads", type=options.count, default=0, metavar="N", help="threads (default: all cores)")
+    parser.add_argument("--threads", type=count, default=0, metavar="N", help="threads (default: all cores)")
     options.add_verbosity(parser)
     parser.set_defaults(run=run)
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spineps.cli.quantities import positive, share
 from spineps.errors import ErrorCode, ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a reference without a prediction: refuse (default), skip the case, or count all of it as missed",
     )
     parser.add_argument("--correction", choices=("none", "holm", "fdr"), default="none", help="of p-values (default: none)")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes (default: all cores)")
     _add_spineps(parser)
     _add_others(parser)
     options.add_verbosity(parser)
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 def _add_spineps(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("protocol spineps (SPINEPS paper, tables 2, 3 and 5)")
     group.add_argument("--matcher", choices=_MATCHERS, default="naive", help="how instances are matched (default: %(default)s)")
-    group.add_argument("--iou", type=_share, default=0.5, metavar="X", help="smallest IoU of a true positive (default: 0.5)")
+    group.add_argument("--iou", type=share, default=0.5, metavar="X", help="smallest IoU of a true positive (default: 0.5)")
     group.add_argument("--components", action="store_true", help="without instance masks, take connected components")
     group.add_argument(
         "--regions", action="store_true", help="cervical, thoracic and lumbar apart; the references' ids must be level names"
@@ -192,17 +193,3 @@ def _tell_failures(outcome: Outcome, total: int, say: Callable[[str], None]) -> 
             f"None of the {total} cases could be measured.",
             remedy="The lines above say why.",
         )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0 up to 1, found {number}")
-    return number

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from spineps.cli.console import Console, Verbosity
+from spineps.cli.quantities import count, size
 from spineps.config import (
     Ambiguous,
     ComputeConfig,
@@ -73,7 +74,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=count, default=0, metavar="N", help="threads (default: all cores)")
     group.add_argument(
         "--max-memory",
-        type=_gigabytes,
+        type=size,
         default=0.0,
         metavar="GB",
         help="memory that the process may hold; a scan that needs more is refused with the number (default: what is free)",
@@ -150,18 +151,3 @@ def existing_or_with_suffix(path: Path) -> Path:
         return path
     candidates = (path.parent / f"{path.name}{suffix}" for suffix in (".nii.gz", ".nii"))
     return next((candidate for candidate in candidates if path.name and candidate.exists()), path)
-
-
-def _gigabytes(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return number
-
-
-def count(text: str) -> int:
-    """A whole number of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, found {number}")
-    return number

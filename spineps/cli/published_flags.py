@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from spineps.cli import options
+from spineps.cli.quantities import positive, share
 from spineps.config import ExtraConfig, InstanceConfig, PipelineConfig, PreprocessConfig, SemanticConfig
 from spineps.errors import ErrorCode, UsageError
 
@@ -75,12 +76,20 @@ def add_phases(parser: argparse.ArgumentParser) -> None:
     _switch(group, "n4", "-non4", help="N4 bias field correction (default: if the semantic model expects it)", default=None)
     _switch(group, "crop", "-nocrop", "-nc", help="look only at the voxels that hold signal", default=True)
     group.add_argument(
-        "--step-size", type=_share, metavar="SHARE", help="step between tiles as a share of a tile (default: the model's)"
+        "--step-size",
+        type=share,
+        metavar="SHARE",
+        help="step between tiles as a share of a tile (default: the model's)",
     )
     _switch(group, "tta", help="average with the prediction of the mirrored scan (default: the model's)", default=None)
     group = parser.add_argument_group("instance phase and levels")
     group.add_argument(
-        "--batch-size", "-bs", type=_positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="cutouts at once (default: 4)"
+        "--batch-size",
+        "-bs",
+        type=positive,
+        default=DEFAULT_BATCH_SIZE,
+        metavar="N",
+        help="cutouts at once (default: 4)",
     )
     group.add_argument(
         "--amp", action="store_true", help="instance network in half precision (default: bundled models where it is faster)"
@@ -236,17 +245,3 @@ def _switch(target: Any, name: str, *older_off: str, **settings: Any) -> None:
     target.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, **settings)
     for older in older_off:
         _older(target, older, dest=name.replace("-", "_"), action="store_false")
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1, found {text}")
-    return share
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
-    return number

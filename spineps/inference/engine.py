@@ -33,6 +33,16 @@ class NetworkEngine:
         return self.card.spacing_mm
 
     @property
+    def patch_size(self) -> Shape:
+        """Voxels (P, I, R) of what the network sees at once."""
+        return self.card.patch_size
+
+    @property
+    def shift_mm(self) -> Spacing:
+        """From the centre of the vertebral body to the centre of a cutout."""
+        return self.card.shift_mm
+
+    @property
     def temperature(self) -> float:
         """What logits are divided by for calibrated probabilities."""
         return self.card.temperature
@@ -46,13 +56,8 @@ class NetworkEngine:
         self.runner.release()
 
 
-class SemanticEngine(NetworkEngine):
-    """The semantic predictor (see :class:`spineps.inference.protocols.SemanticPredictor`)."""
-
-    @property
-    def patch_size(self) -> Shape:
-        """Voxels (P, I, R) of a tile."""
-        return self.card.patch_size
+class SemanticNetwork(NetworkEngine):
+    """What the card of a semantic model says, whoever made it."""
 
     @property
     def step_share(self) -> float:
@@ -69,23 +74,26 @@ class SemanticEngine(NetworkEngine):
         """Semantic id of each output channel, background first."""
         return np.asarray(self.card.labels, dtype=np.uint8)
 
-    def __call__(self, patches: FloatArray) -> FloatArray:
-        """Class probabilities, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
-        return self.runner.probabilities(patches[:, None])
 
-
-class InstanceEngine(NetworkEngine):
-    """The instance predictor (see :class:`spineps.inference.protocols.InstancePredictor`)."""
+class InstanceNetwork(NetworkEngine):
+    """What the card of an instance model says, whoever made it."""
 
     @property
     def cutout_size(self) -> Shape:
         """Voxels (P, I, R) of a cutout."""
         return self.card.patch_size
 
-    @property
-    def shift_mm(self) -> Spacing:
-        """From the centre of the vertebral body to the centre of the cutout."""
-        return self.card.shift_mm
+
+class SemanticEngine(SemanticNetwork):
+    """The semantic predictor (see :class:`spineps.inference.protocols.SemanticPredictor`)."""
+
+    def __call__(self, patches: FloatArray) -> FloatArray:
+        """Class probabilities, shape (batch, C, P, I, R), of patches of shape (batch, P, I, R)."""
+        return self.runner.probabilities(patches[:, None])
+
+
+class InstanceEngine(InstanceNetwork):
+    """The instance predictor (see :class:`spineps.inference.protocols.InstancePredictor`)."""
 
     @property
     def parts_fused(self) -> bool:

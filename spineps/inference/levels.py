@@ -6,23 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from spineps.geometry import FloatArray, Shape, Spacing
+from spineps.geometry import FloatArray
 from spineps.inference.engine import NetworkEngine
 from spineps.networks.classes import level_channels
 
 
 class LevelEngine(NetworkEngine):
     """The bundled labeling network (see :class:`spineps.inference.protocols.LevelPredictor`)."""
-
-    @property
-    def patch_size(self) -> Shape:
-        """Voxels (P, I, R) of a cutout."""
-        return self.card.patch_size
-
-    @property
-    def shift_mm(self) -> Spacing:
-        """From the centre of the vertebral body to the centre of the cutout."""
-        return self.card.shift_mm
 
     def __call__(self, images: FloatArray, labels: NDArray[np.uint8]) -> FloatArray:
         """Log-probability of each level, shape (n, levels), for images and labels of shape (n, P, I, R)."""

@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from spineps.config import ComputeConfig
 from spineps.geometry import PIR, Box, FloatArray, Reorientation, Shape, Spacing
-from spineps.inference.engine import NetworkEngine
+from spineps.inference.engine import InstanceNetwork, NetworkEngine, SemanticNetwork
 from spineps.inference.nnunet import Window, answer
 from spineps.inference.protocols import ScanModel
 from spineps.inference.sliding import Progress
@@ -27,28 +27,13 @@ ONE_CHANNEL_SCALE: Final = 9
 """Networks with one input channel see the number of the class divided by this (the number of classes)."""
 
 
-class NnunetEngine(NetworkEngine):
+class NnunetEngine(SemanticNetwork):
     """A semantic nnU-Net (see :class:`spineps.inference.protocols.ScanPredictor`)."""
 
     def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
         super().__init__(model, config)
         self.model = _expect(model, NnunetModel)
         self._turn = Reorientation.between(PIR, self.model.orientation)
-
-    @property
-    def patch_size(self) -> Shape:
-        """Voxels (P, I, R) of a tile."""
-        return self.card.patch_size
-
-    @property
-    def step_share(self) -> float:
-        """Default step between tiles as a share of a tile."""
-        return self.card.step_size
-
-    @property
-    def mirror(self) -> bool:
-        """Whether the model averages over mirrored tiles by default."""
-        return self.card.mirror
 
     @property
     def scan_model(self) -> ScanModel:
@@ -58,11 +43,6 @@ class NnunetEngine(NetworkEngine):
     def spacing_for(self, spacing_mm: Spacing) -> Spacing:
         """Spacing (P, I, R) that an image of a given spacing is brought to."""
         return limited(spacing_mm, self.model)
-
-    @property
-    def labels(self) -> NDArray[np.uint8]:
-        """Semantic id of each output channel."""
-        return np.asarray(self.card.labels, np.uint8)
 
     def label(
         self,
@@ -111,7 +91,7 @@ class NnunetEngine(NetworkEngine):
         return scores
 
 
-class PublishedInstanceEngine(NetworkEngine):
+class PublishedInstanceEngine(InstanceNetwork):
     """A published instance network (see :class:`spineps.inference.protocols.InstancePredictor`)."""
 
     def __init__(self, model: AnyModel, config: ComputeConfig) -> None:
@@ -127,16 +107,6 @@ class PublishedInstanceEngine(NetworkEngine):
         for theirs, relation in self._model.classes.items():
             if 0 <= theirs < 256:
                 self._answers[theirs] = relation
-
-    @property
-    def cutout_size(self) -> Shape:
-        """Voxels (P, I, R) of a cutout."""
-        return self.card.patch_size
-
-    @property
-    def shift_mm(self) -> Spacing:
-        """The cutout lies around the centre of the body."""
-        return self.card.shift_mm
 
     @property
     def parts_fused(self) -> bool:
@@ -222,11 +192,6 @@ class LabelingEngine(NetworkEngine):
         super().__init__(model, config)
         self._model = _expect(model, LabelingModel)
         self._turn = Reorientation.between(PIR, self._model.orientation)
-
-    @property
-    def patch_size(self) -> Shape:
-        """Voxels (P, I, R) of a patch."""
-        return self.card.patch_size
 
     @property
     def rotated(self) -> bool:
