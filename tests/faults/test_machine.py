@@ -263,6 +263,7 @@ def test_row_79_a_stale_claim_and_a_clock_that_is_wrong(tmp_path: Path) -> None:
 
 
 def test_row_79_interrupted_twice(tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background, and its children, ignore it
     data, root = tmp_path / "data", tmp_path / "out"
     cohort_scans.make_dataset(data, good=2, bad=0)
     command = [sys.executable, "-m", "spineps", "dataset", "-i", str(data), "-o", str(root), *FLAGS]
