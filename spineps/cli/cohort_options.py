@@ -52,18 +52,10 @@ def add_doing(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("workers")
     group.add_argument("--jobs", type=positive, default=1, metavar="N", help="scans at a time, each in a process (default: 1)")
     group.add_argument(
-        "--time-limit",
-        type=amount,
-        default=60.0,
-        metavar="MINUTES",
-        help="that one scan may take; 0: no limit (default: 60)",
+        "--time-limit", type=amount, default=60.0, metavar="MINUTES", help="that one scan may take; 0: no limit (default: 60)"
     )
     group.add_argument(
-        "--memory-limit",
-        type=amount,
-        default=0.0,
-        metavar="GB",
-        help="that one worker may hold; 0: no limit (default)",
+        "--memory-limit", type=amount, default=0.0, metavar="GB", help="that one worker may hold; 0: no limit (default)"
     )
     group.add_argument(
         "--dask",

@@ -76,20 +76,12 @@ def add_phases(parser: argparse.ArgumentParser) -> None:
     _switch(group, "n4", "-non4", help="N4 bias field correction (default: if the semantic model expects it)", default=None)
     _switch(group, "crop", "-nocrop", "-nc", help="look only at the voxels that hold signal", default=True)
     group.add_argument(
-        "--step-size",
-        type=share,
-        metavar="SHARE",
-        help="step between tiles as a share of a tile (default: the model's)",
+        "--step-size", type=share, metavar="SHARE", help="step between tiles as a share of a tile (default: the model's)"
     )
     _switch(group, "tta", help="average with the prediction of the mirrored scan (default: the model's)", default=None)
     group = parser.add_argument_group("instance phase and levels")
     group.add_argument(
-        "--batch-size",
-        "-bs",
-        type=positive,
-        default=DEFAULT_BATCH_SIZE,
-        metavar="N",
-        help="cutouts at once (default: 4)",
+        "--batch-size", "-bs", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="cutouts at once (default: 4)"
     )
     group.add_argument(
         "--amp", action="store_true", help="instance network in half precision (default: bundled models where it is faster)"
