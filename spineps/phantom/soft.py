@@ -44,7 +44,7 @@ def _paint_interspinous(rng: np.random.Generator, canvas: Canvas, reach: tuple[F
     sheet = (np.abs(canvas.v) < rng.uniform(1.5, 4)) & (behind > 0) & (behind < length + 3 + 2 * canvas.noise(rng, 9.0))
     sheet &= canvas.s < np.float32(canvas.stack.sacrum_end)
     choices = (Tissue.LIGAMENT, Tissue.SUBCUTANEOUS_FAT, Tissue.DEEP_FAT, Tissue.MUSCLE)
-    canvas.tissue[sheet] = choices[int(rng.choice(4, p=(0.27, 0.27, 0.26, 0.2)))]
+    canvas.tissue[sheet] = choices[int(rng.choice(4, p=(0.38, 0.12, 0.2, 0.3)))]
     patchy = sheet & (canvas.noise(rng, 5.0) > rng.uniform(0, 2.0))
     canvas.tissue[patchy] = Tissue.SUBCUTANEOUS_FAT if rng.random() < 0.75 else Tissue.LIGAMENT
     if rng.random() < 0.6:

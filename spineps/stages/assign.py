@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import spatial
 
-from spineps.geometry import Spacing
+from spineps.geometry import FloatArray, Spacing
 from spineps.labels import ARTICULAR, BODY, VERTEBRA, Structure, lookup
 from spineps.stages.components import CORNERS, EDGES, REFERENCE_VOXEL_MM3, around, connected, label_boxes
 
@@ -26,6 +27,13 @@ SPLIT_VOLUME_SHARE: Final = 0.5
 SPLIT_CONTACT_MM2: Final = 20 * REFERENCE_VOXEL_MM3 ** (2 / 3)
 """And if their bodies touch over more than this area (published SPINEPS, which took any contact: a vertebra that the field of
 view cuts touches the next one with its articular processes)."""
+
+FRONT_SHARE: Final = 0.2
+"""So much of a spinous process is its front, which the laminae carry."""
+CLEARLY_NEARER: Final = 1.25
+"""A spinous process belongs to an arch if every other one is this many times as far from its front."""
+TWO_PROCESSES: Final = 1.3
+"""What is taller than so many distances between arches may be two spinous processes."""
 
 NO_BODY_WEIGHT: Final = 1e-9
 """Weight of other voxels in the centre of a body: they decide only where no body shows."""
@@ -160,6 +168,39 @@ def reassign_fragments(semantic: Semantic, instance: Instance) -> Instance:
             if touched.size == 1:
                 out[whole.slices][mask] = touched[0]
     return out
+
+
+def unite_loose_spinous(semantic: Semantic, instance: Instance, spacing_mm: Spacing) -> Instance:
+    """Give a spinous process that touches nothing else of a vertebra as a whole to the one whose arch its front is nearest to.
+
+    Nothing shows the network which vertebra such a piece belongs to, and it may cut it in two.
+    """
+    parts = connected(_IS_VERTEBRA[semantic], CORNERS)
+    other = np.bincount(parts.numbers[_IS_VERTEBRA[semantic] & (semantic != Structure.SPINOUS)], minlength=parts.count + 1)
+    loose = np.flatnonzero(other[1:] == 0) + 1
+    arches = _voxels_mm(instance, (semantic == Structure.ARCUS) & (instance > 0), spacing_mm) if loose.size else {}
+    if len(arches) < 2:
+        return instance
+    out = instance.copy()
+    trees = {number: spatial.KDTree(places) for number, places in arches.items()}
+    heights = {number: float(places[:, 1].mean()) for number, places in arches.items()}
+    for k in loose:
+        box, mask = parts.boxes[k], parts.mask(k)
+        places = (np.argwhere(mask) + box.start) * np.asarray(spacing_mm)
+        front = places[places[:, 0] <= np.quantile(places[:, 0], FRONT_SHARE)]
+        distances = {number: float(np.median(tree.query(front)[0])) for number, tree in trees.items()}
+        nearest, second = sorted(distances, key=lambda n: (distances[n], n))[:2]
+        pitch = min(abs(heights[nearest] - height) for number, height in heights.items() if number != nearest)
+        if distances[second] > CLEARLY_NEARER * distances[nearest] and np.ptp(places[:, 1]) < TWO_PROCESSES * pitch:
+            out[box.slices][mask] = nearest
+    return out
+
+
+def _voxels_mm(instance: Instance, chosen: NDArray[np.bool_], spacing_mm: Spacing) -> dict[int, FloatArray]:
+    """Places in mm of the chosen voxels of each instance."""
+    where = np.argwhere(chosen)
+    owners = instance[tuple(where.T)]
+    return {int(n): (where[owners == n] * np.asarray(spacing_mm)).astype(np.float32) for n in np.unique(owners)}
 
 
 def join_split_top(semantic: Semantic, instance: Instance, spacing_mm: Spacing) -> Instance:

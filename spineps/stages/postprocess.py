@@ -22,6 +22,7 @@ from spineps.stages.assign import (
     join_split_top,
     reassign_fragments,
     top_to_bottom,
+    unite_loose_spinous,
 )
 from spineps.stages.components import label_boxes
 from spineps.stages.levels import Levels, find_plates, label_plates, paint_discs, paint_plates
@@ -139,7 +140,7 @@ def _completed(
     if Step.SPLIT_TOP not in without:
         instance = join_split_top(semantic, instance, spacing_mm)
     if Step.POSTERIOR not in without:
-        instance = reassign_fragments(semantic, instance)
+        instance = unite_loose_spinous(semantic, reassign_fragments(semantic, instance), spacing_mm)
     if Step.HOLES not in without:
         semantic, instance = _filled(semantic, instance)
     return semantic, instance, removed

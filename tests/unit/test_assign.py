@@ -12,6 +12,7 @@ from spineps.stages.assign import (
     join_split_top,
     reassign_fragments,
     top_to_bottom,
+    unite_loose_spinous,
 )
 from tests.spines import make_spine
 
@@ -97,6 +98,53 @@ def test_a_fragment_with_body_stays(spine):
     where = np.argwhere((semantic == Structure.CORPUS) & (truth == 3))
     wrong[tuple(where[:50].T)] = 2
     assert np.array_equal(reassign_fragments(semantic, wrong), wrong)
+
+
+def _cut_off(spine, *numbers):
+    """The masks with the spinous processes of these vertebrae cut off their arches, and where the processes are."""
+    semantic, truth = _padded(spine)
+    for number in numbers:
+        process = (semantic == Structure.SPINOUS) & (truth == number)
+        gap = np.flatnonzero(process.any(axis=(1, 2)))[:2]
+        for masked in (semantic, truth):
+            masked[gap] = np.where(process[gap], 0, masked[gap])
+    return semantic, truth, (semantic == Structure.SPINOUS) & np.isin(truth, numbers)
+
+
+def _renamed(truth, process):
+    """The process of vertebra 2 named after the one above, with specks of the one below."""
+    named = np.where(process, 1, truth)
+    lowest = np.flatnonzero(process.any(axis=(0, 2)))[-1]
+    named[:, lowest][process[:, lowest]] = 3
+    return named
+
+
+def test_a_loose_spinous_process_goes_to_the_arch_in_front_of_it(spine):
+    semantic, truth, process = _cut_off(spine, 2)
+    assert np.array_equal(unite_loose_spinous(semantic, _renamed(truth, process), SPACING), truth)
+
+
+def test_a_spinous_process_on_its_arch_stays(spine):
+    semantic, truth = _padded(spine)
+    wrong = truth.copy()
+    wrong[(semantic == Structure.SPINOUS) & (truth == 3)] = 2
+    assert np.array_equal(unite_loose_spinous(semantic, wrong, SPACING), wrong)
+
+
+def test_two_joined_spinous_processes_stay_divided(spine):
+    semantic, truth, pair = _cut_off(spine, 2, 3)
+    p, i, r = (np.flatnonzero(pair.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    bridge = (p[-1], slice(i[0], i[-1] + 1), r[len(r) // 2])
+    truth[bridge] = np.where(truth[bridge] == 0, 3, truth[bridge])
+    semantic[bridge] = Structure.SPINOUS
+    assert np.array_equal(unite_loose_spinous(semantic, truth, SPACING), truth)
+
+
+def test_without_arches_a_loose_spinous_process_stays(spine):
+    semantic, truth, process = _cut_off(spine, 2)
+    semantic[semantic == Structure.ARCUS] = 0
+    named = _renamed(truth, process)
+    assert np.array_equal(unite_loose_spinous(semantic, named, SPACING), named)
 
 
 def test_a_split_first_body_is_joined(spine):
