@@ -156,6 +156,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.network = self.task.network()
         self.lineage: list[dict[str, Any]] = []
+        self.started_from = config.warm_start.name if config.warm_start else None
         if config.warm_start is not None:
             self._take_weights(config.warm_start)
         self.network.to(self.engine.device).to(memory_format=torch.channels_last_3d)
@@ -234,7 +235,7 @@ class Trainer:
         """Validate, export the model if it got better, and write the checkpoint, which knows the best so far."""
         self.export_if_better(stream.seeds())
         facts: dict[str, Any] = {"step": self.step, "seconds": self.seconds, "best": self.best}
-        facts |= {"stream": stream.state(), "lineage": self.lineage}
+        facts |= {"stream": stream.state(), "lineage": self.lineage, "warm_start": self.started_from}
         write_checkpoint(self.checkpoint, network=self.network, average=self.average, optimizer=self.optimizer, facts=facts)
 
     def export_if_better(self, seeds: Sequence[int]) -> None:
@@ -272,6 +273,7 @@ class Trainer:
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
         self.first_step, self.stream_state = self.step, facts["stream"]
         self.lineage = facts.get("lineage", self.lineage)
+        self.started_from = facts.get("warm_start", self.started_from)
         self.report(f"resumed at step {self.step}, {self.seconds / 3600:.2f} h")
 
     def _validation_samples(self) -> list[Sample]:
@@ -309,7 +311,7 @@ class Trainer:
             "hours": round(self.seconds / 3600, 3),
             "steps": self.step,
             "engine": self.engine.name,
-            "warm_start": self.config.warm_start.name if self.config.warm_start else None,
+            "warm_start": self.started_from,
             "validation_dice": {
                 self.source.name_of(label): round(d, 4)
                 for label, d in zip(self.task.scored(), dice, strict=True)

@@ -110,3 +110,4 @@ def test_a_card_names_the_trainings_that_the_weights_come_from(tmp_path, monkeyp
     assert first.training["lineage"] == []
     for card in (second, again):
         assert [step["command"] for step in card.training["lineage"]] == ["first"]
+        assert card.training["warm_start"] == "model"
