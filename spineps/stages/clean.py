@@ -271,11 +271,13 @@ def _with_sacrum_at_the_end(labels: NDArray[np.uint8], spacing_mm: Spacing) -> N
 def _sacrum_components(labels: NDArray[np.uint8], parts: Components, spacing_mm: Spacing) -> NDArray[np.bool_]:
     keep = np.zeros(parts.count + 1, np.bool_)
     by_size: list[int] = [int(k) for k in np.argsort(-parts.sizes[1:], kind="stable") + 1]
-    lowest = _lowest_column_part(labels, spacing_mm)
+    lowest = _lowest_part(labels, (*BODY, Structure.DISC), spacing_mm)
     if lowest is None:
         keep[by_size[0]] = True
         return keep
     mask, centre_plane = lowest
+    if (body := _lowest_part(labels, BODY, spacing_mm)) is not None:  # the last disc can lie beside a sacrum cut at its top
+        centre_plane = body[1]
     below = [k for k in by_size if parts.centres[k][1] > centre_plane]
     first = next((k for k in below if near(mask, parts, k, SACRUM_GAP_MM, spacing_mm)), None)
     if first is None:
@@ -289,10 +291,11 @@ def _sacrum_components(labels: NDArray[np.uint8], parts: Components, spacing_mm:
     return keep
 
 
-def _lowest_column_part(labels: NDArray[np.uint8], spacing_mm: Spacing) -> tuple[NDArray[np.bool_], float] | None:
-    """Mask of the lowest body or disc of some size, and the plane of its centre."""
-    bodies = np.where(lookup((*BODY, Structure.DISC))[labels], labels, np.uint8(0))
-    parts = connected(bodies, FACES)
+def _lowest_part(
+    labels: NDArray[np.uint8], wanted: tuple[Structure, ...], spacing_mm: Spacing
+) -> tuple[NDArray[np.bool_], float] | None:
+    """Mask of the lowest component of some size of the wanted labels, and the plane of its centre."""
+    parts = connected(np.where(lookup(wanted)[labels], labels, np.uint8(0)), FACES)
     large = np.flatnonzero(parts.sizes[1:] * np.prod(spacing_mm) >= PIECE_ML * 1000) + 1
     if large.size == 0:
         return None

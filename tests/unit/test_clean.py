@@ -76,6 +76,18 @@ def test_a_sacrum_in_two_pieces_is_kept(spine):
     assert np.array_equal(cleaned.labels == Structure.SACRUM, labels == Structure.SACRUM)
 
 
+def test_the_top_of_a_sacrum_beside_the_last_disc_is_kept(spine):
+    labels = spine.labels()
+    discs = np.argwhere(labels == Structure.DISC)
+    low = int(discs[:, 1].max())
+    disc = discs[discs[:, 1] > low - 5]
+    labels = labels[:, : low + 1].copy()  # the field of view ends with the disc
+    behind = labels[disc[:, 0].max() + 2 : disc[:, 0].max() + 8, low - 5 : low, :10]
+    behind[behind == 0] = Structure.SACRUM
+    cut = LabelMap(labels, Geometry.from_spacing(labels.shape, spine.semantic.geometry.spacing_mm), Scheme.SEMANTIC)
+    assert np.array_equal(clean_semantic(cut)[0].labels == Structure.SACRUM, labels == Structure.SACRUM)
+
+
 def test_a_piece_beside_the_sacrum_goes(spine):
     labels = spine.labels()
     sacrum = np.argwhere(labels == Structure.SACRUM)
