@@ -27,7 +27,10 @@ _COVERED = (
 )
 """What the sac may take the place of."""
 _EPIDURAL_MM = (2.0, 2.4)
-"""The canal label takes at most so much of the fat at each side and behind the sac: narrow gaps, not thick fat."""
+"""Gaps of up to so much between the sac and the bone beside and behind it belong to the canal label; where there is more fat,
+the label draws back to the sac, so that it ends where an image shows an edge."""
+_LABEL_TOP_MM = 7.0
+"""The canal label begins so far above C1, wherever fluid and cord go on to."""
 _DURA_MM = 0.8
 """How far the canal label reaches beyond the sac all around: such masks touch the bodies, the pedicles and the laminae."""
 
@@ -61,6 +64,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     stack = canvas.stack
     ceiling = float(stack.top[C1] - rng.uniform(0, 14))
     floor = float(stack.sacrum_top + rng.uniform(0.15, 0.5) * (stack.sacrum_end - stack.sacrum_top))
+    label_top = float(stack.top[C1]) - _LABEL_TOP_MM
     patch = canvas.patch((ceiling - 14, floor), (-4, 60), (-22 * scale - 4, 22 * scale + 4), 0.0)
     if patch.index.size == 0:
         return
@@ -81,7 +85,7 @@ def paint_canal(rng: np.random.Generator, canvas: Canvas, disease: Disease, scal
     _paint_cauda(rng, canvas, patch, inside & ~cord & (patch.w > conus - 35), (centre, conus))
     canvas.fill(patch.where(cord), Tissue.CORD)
     canvas.fill(patch.where(cord & grey), Tissue.CORD_GREY)
-    named = (inside | (around & canvas.free(patch))) & (patch.w > ceiling)
+    named = (inside | (around & canvas.free(patch))) & (patch.w > label_top)
     canvas.label(patch.where(named), Structure.CANAL, 0)
     canvas.label(patch.where(named & cord), Structure.CORD, 0)
 
@@ -119,12 +123,18 @@ def _epidural(stack: Stack, patch: Patch, sac: tuple[FloatArray, FloatArray, Flo
     bony = ((patch.u - body - deep + np.float32(0.4)) / deep) ** 2 + (patch.v / wide) ** 2 < 1
     beside, behind = (mm * (patch.w < stack.sacrum_top) for mm in _EPIDURAL_MM)
     backwards = patch.u - centre
-    backwards -= np.clip(backwards, 0, np.clip(body + 2 * deep - centre - half_deep, 0, behind))
-    sideways = half_wide + np.clip(wide - half_wide, 0, beside)
+    backwards -= np.clip(backwards, 0, _filled(body + 2 * deep - centre - half_deep, behind))
+    sideways = half_wide + _filled(wide - half_wide, beside)
     near: Mask = bony & ((backwards / half_deep) ** 2 + (patch.v / sideways) ** 2 < 1)
     rim = np.float32(_DURA_MM)
     around: Mask = ((patch.u - centre) / (half_deep + rim)) ** 2 + (patch.v / (half_wide + rim)) ** 2 < 1
     return near | around
+
+
+def _filled(gap: FloatArray, narrow: FloatArray) -> FloatArray:
+    """How much of a gap the label takes: all of a narrow one, nothing of one twice as wide."""
+    filled: FloatArray = np.maximum(np.minimum(gap, 2 * narrow - gap), 0)
+    return filled
 
 
 def patch_profile(values: Profile, patch: Patch) -> FloatArray:

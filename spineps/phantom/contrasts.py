@@ -222,7 +222,7 @@ def _set_fat(mean: Matrix, rng: np.random.Generator, fat: float) -> None:
 
 def _set_marrow(mean: Matrix, rng: np.random.Generator, marrow: float) -> None:
     """Give the marrow of all bones about one brightness. In place."""
-    factors = (1.0, rng.uniform(0.75, 1.35), rng.uniform(0.8, 1.25), rng.uniform(0.5, 1.2))
+    factors = (1.0, rng.uniform(0.65, 1.35), rng.uniform(0.8, 1.25), rng.uniform(0.5, 1.2))
     for tissue, factor in zip(_MARROWS, factors, strict=True):
         mean[tissue] = marrow * factor
 
