@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spineps.geometry import FloatArray
-from spineps.labels import Structure
+from spineps.labels import POSTERIOR, Structure
 from spineps.phantom.canvas import Canvas, Mask, Patch
 from spineps.phantom.curve import RUN_OUT_MM, STEP_MM, Stack
 from spineps.phantom.disease import Disease
@@ -13,18 +13,7 @@ from spineps.phantom.fields import factor
 from spineps.phantom.morphometry import C1, C2, C7, L1, T1, Profile
 from spineps.phantom.tissues import Tissue
 
-_COVERED = (
-    Structure.BACKGROUND,
-    Structure.ARCUS,
-    Structure.SPINOUS,
-    Structure.COSTAL_LEFT,
-    Structure.COSTAL_RIGHT,
-    Structure.SUPERIOR_ARTICULAR_LEFT,
-    Structure.SUPERIOR_ARTICULAR_RIGHT,
-    Structure.INFERIOR_ARTICULAR_LEFT,
-    Structure.INFERIOR_ARTICULAR_RIGHT,
-    Structure.SACRUM,
-)
+_COVERED = (Structure.BACKGROUND, *POSTERIOR, Structure.SACRUM)
 """What the sac may take the place of."""
 _EPIDURAL_MM = (2.0, 2.4)
 """Gaps of up to so much between the sac and the bone beside and behind it belong to the canal label; where there is more fat,

@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.errors import ErrorCode, InputError
 from spineps.geometry import Shape, Spacing
 from spineps.labels import ENDPLATES, SEGMENTED, VERTEBRA, Structure, left_right_table, lookup
 from spineps.training.corruption import corrupt as corrupted
@@ -62,10 +61,7 @@ def draw_instance_sample(
     InputError
         If the phantom has no whole vertebral body.
     """
-    if not volume.centres_vox:
-        raise InputError(
-            ErrorCode.INPUT_LABELS, f"Phantom {volume.seed} shows no whole vertebral body.", remedy="Draw from another phantom."
-        )
+    volume.check_bodies()
     centres = sorted(volume.centres_vox)
     vertebra = centres[rng.integers(len(centres))]
     centre_mm = np.asarray(volume.centres_vox[vertebra]) * volume.spacing_mm + rng.normal(0, _JITTER_MM)

@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spineps.errors import ErrorCode, InputError
 from spineps.geometry import FloatArray, Matrix, Shape, Spacing, extract
 from spineps.labeling.cutouts import LEVELS, boxes_around, standardised
 from spineps.labels import BODY, ENDPLATES, LEVEL_NAMES, Structure, left_right_table, lookup
@@ -99,10 +98,7 @@ def draw_labeling_sample(volume: Volume, rng: np.random.Generator, *, corrupt: b
     InputError
         If the phantom has no whole vertebral body.
     """
-    if not volume.centres_vox:
-        raise InputError(
-            ErrorCode.INPUT_LABELS, f"Phantom {volume.seed} shows no whole vertebral body.", remedy="Draw from another phantom."
-        )
+    volume.check_bodies()
     image, labels, instance = _scan_of(volume, rng)
     while not (shown := _shown(labels, instance)):  # the drawn field of view may miss all bodies
         image, labels, instance = _scan_of(volume, rng)

@@ -76,6 +76,12 @@ class Volume:
         p, i, r = self.tissue.shape
         return p, i, r
 
+    def check_bodies(self) -> None:
+        """Raise an InputError if there is no whole vertebral body."""
+        if not self.centres_vox:
+            message = f"Phantom {self.seed} shows no whole vertebral body."
+            raise InputError(ErrorCode.INPUT_LABELS, message, remedy="Draw from another phantom.")
+
 
 Build = Callable[[int], Volume]
 """Seed to phantom."""
