@@ -191,7 +191,9 @@ def unite_loose_spinous(semantic: Semantic, instance: Instance, spacing_mm: Spac
         distances = {number: float(np.median(tree.query(front)[0])) for number, tree in trees.items()}
         nearest, second = sorted(distances, key=lambda n: (distances[n], n))[:2]
         pitch = min(abs(heights[nearest] - height) for number, height in heights.items() if number != nearest)
-        if distances[second] > CLEARLY_NEARER * distances[nearest] and np.ptp(places[:, 1]) < TWO_PROCESSES * pitch:
+        clear = distances[second] > CLEARLY_NEARER * distances[nearest]
+        below = places[:, 1].mean() > heights[nearest]  # no process rises above its arch, which may be out of view
+        if clear and below and np.ptp(places[:, 1]) < TWO_PROCESSES * pitch:
             out[box.slices][mask] = nearest
     return out
 

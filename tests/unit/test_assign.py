@@ -140,6 +140,17 @@ def test_two_joined_spinous_processes_stay_divided(spine):
     assert np.array_equal(unite_loose_spinous(semantic, truth, SPACING), truth)
 
 
+def test_a_spinous_process_above_the_first_arch_stays(spine):
+    semantic, truth, process = _cut_off(spine, 1)
+    arch = np.flatnonzero(((semantic == Structure.ARCUS) & (truth == 1)).any(axis=(0, 2)))
+    shift = np.flatnonzero(process.any(axis=(0, 2)))[-1] - arch[0] + 2
+    higher = np.roll(process, -shift, axis=1)
+    for masked, value in ((semantic, Structure.SPINOUS), (truth, 9)):
+        masked[process] = 0
+        masked[higher] = value
+    assert np.array_equal(unite_loose_spinous(semantic, truth, SPACING), truth)
+
+
 def test_without_arches_a_loose_spinous_process_stays(spine):
     semantic, truth, process = _cut_off(spine, 2)
     semantic[semantic == Structure.ARCUS] = 0
