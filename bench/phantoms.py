@@ -3,11 +3,12 @@
     python bench/phantoms.py                                  # 40 phantoms, and 20 with fractures, slips, fusions and metal
     python bench/phantoms.py --count 0 --pathological 4
     python bench/phantoms.py --workers 2 --semantic DIR       # another semantic model, in two processes of one thread each
+    python bench/phantoms.py --count 10 --pathological 0 --contrast stir
 
-T2-weighted, fields of view of one region to half a spine, spacings of 0.7 to 1 mm in plane and slices of 1.65 to 4.4 mm, each
-drawn at random. Seeds are below 100000, those of training are not. A vertebra counts if the field of view does not cut it above
-or below, nor its body at a side; its Dice is that of all its voxels. Prints a row a phantom and the means that docs/models.md
-tells.
+T2-weighted unless asked otherwise, fields of view of one region to half a spine, spacings of 0.7 to 1 mm in plane and slices of
+1.65 to 4.4 mm, each drawn at random. Seeds are below 100000, those of training are not. A vertebra counts if the field of view
+does not cut it above or below, nor its body at a side; its Dice is that of all its voxels. Prints a row a phantom and the means
+that docs/models.md tells.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from spineps import api
 from spineps.config import ComputeConfig, PipelineConfig
 from spineps.errors import SpinepsError
 from spineps.labels import CANAL_AND_CORD, DISC_OFFSET, POSTERIOR, VERTEBRA, Structure, lookup
+from spineps.phantom.contrasts import Contrast
 from spineps.phantom.phantom import make_phantom
 from spineps.pipeline import segment_scan
 
@@ -44,11 +46,13 @@ PATHOLOGY = 5.0
 Row = tuple[Score, dict[str, float]]
 
 
-def scored(job: tuple[int, str], threads: int, semantic: Path | None) -> Row:
+def scored(job: tuple[int, str], threads: int, semantic: Path | None, contrast: Contrast) -> Row:
     """One phantom, segmented from its image."""
     seed, kind = job
     sick = kind == "pathological"
-    phantom = make_phantom(seed, pathology=PATHOLOGY if sick else 1.0, implant=seed % 4 == 0 if sick else None)
+    phantom = make_phantom(
+        seed, contrast=contrast, pathology=PATHOLOGY if sick else 1.0, implant=seed % 4 == 0 if sick else None
+    )
     true = phantom.semantic.labels
     vertebrae = np.where(lookup(VERTEBRA)[true], phantom.instance.labels, 0).astype(np.uint8)
     case = Case(str(seed), kind, phantom.semantic, vertebrae)
@@ -74,9 +78,9 @@ def _structures(true: NDArray[np.uint8], found: NDArray[np.uint8]) -> dict[str, 
     return dice
 
 
-def rows(jobs: list[tuple[int, str]], workers: int, semantic: Path | None) -> Iterator[Row]:
+def rows(jobs: list[tuple[int, str]], workers: int, semantic: Path | None, contrast: Contrast) -> Iterator[Row]:
     """In the order of the jobs."""
-    one = partial(scored, threads=0 if workers == 1 else 1, semantic=semantic)
+    one = partial(scored, threads=0 if workers == 1 else 1, semantic=semantic, contrast=contrast)
     if workers == 1:
         yield from map(one, jobs)
         return
@@ -104,12 +108,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=FIRST_SEED)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--semantic", type=Path, help="folder of another semantic model")
+    parser.add_argument("--contrast", choices=[contrast.value for contrast in Contrast], default="t2w")
     options = parser.parse_args()
     kinds = {"usual": options.count, "pathological": options.pathological}
     jobs = [(options.seed + 1000 * k + n, kind) for k, (kind, count) in enumerate(kinds.items()) for n in range(count)]
     done = []
     print("phantom  kind           n   Dice  least     RQ merged skipped      s  structures")
-    for score, dice in rows(jobs, options.workers, options.semantic):
+    for score, dice in rows(jobs, options.workers, options.semantic, Contrast(options.contrast)):
         parts = " ".join(f"{name} {value:.3f}" for name, value in dice.items())
         print(
             f"{score.name:8} {score.kind:12} {score.vertebrae:3} {score.dice:6.3f} {score.least:6.3f} {score.quality:6.3f} "
