@@ -6,6 +6,7 @@ of the voxels in question, not on the volume.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -183,19 +184,24 @@ def unite_loose_spinous(semantic: Semantic, instance: Instance, spacing_mm: Spac
         return instance
     out = instance.copy()
     trees = {number: spatial.KDTree(places) for number, places in arches.items()}
-    heights = {number: float(places[:, 1].mean()) for number, places in arches.items()}
     for k in loose:
         box, mask = parts.boxes[k], parts.mask(k)
-        places = (np.argwhere(mask) + box.start) * np.asarray(spacing_mm)
-        front = places[places[:, 0] <= np.quantile(places[:, 0], FRONT_SHARE)]
-        distances = {number: float(np.median(tree.query(front)[0])) for number, tree in trees.items()}
-        nearest, second = sorted(distances, key=lambda n: (distances[n], n))[:2]
-        pitch = min(abs(heights[nearest] - height) for number, height in heights.items() if number != nearest)
-        clear = distances[second] > CLEARLY_NEARER * distances[nearest]
-        below = places[:, 1].mean() > heights[nearest]  # no process rises above its arch, which may be out of view
-        if clear and below and np.ptp(places[:, 1]) < TWO_PROCESSES * pitch:
-            out[box.slices][mask] = nearest
+        carrier = _carrier((np.argwhere(mask) + box.start) * np.asarray(spacing_mm), trees)
+        if carrier is not None:
+            out[box.slices][mask] = carrier
     return out
+
+
+def _carrier(places: NDArray[np.float64], arches: Mapping[int, spatial.KDTree]) -> int | None:
+    """The vertebra whose arch carries the spinous process at ``places`` (mm); None where that is not clear."""
+    front = places[places[:, 0] <= np.quantile(places[:, 0], FRONT_SHARE)]
+    distances = {number: float(np.median(arch.query(front)[0])) for number, arch in arches.items()}
+    heights = {number: float(arch.data[:, 1].mean()) for number, arch in arches.items()}
+    nearest, second = sorted(distances, key=lambda n: (distances[n], n))[:2]
+    pitch = min(abs(heights[nearest] - height) for number, height in heights.items() if number != nearest)
+    clear = distances[second] > CLEARLY_NEARER * distances[nearest]
+    below = places[:, 1].mean() > heights[nearest]  # no process rises above its arch, which may be out of view
+    return nearest if clear and below and np.ptp(places[:, 1]) < TWO_PROCESSES * pitch else None
 
 
 def _voxels_mm(instance: Instance, chosen: NDArray[np.bool_], spacing_mm: Spacing) -> dict[int, FloatArray]:
