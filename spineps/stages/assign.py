@@ -176,8 +176,9 @@ def unite_loose_spinous(semantic: Semantic, instance: Instance, spacing_mm: Spac
 
     Nothing shows the network which vertebra such a piece belongs to, and it may cut it in two.
     """
-    parts = connected(_IS_VERTEBRA[semantic], CORNERS)
-    other = np.bincount(parts.numbers[_IS_VERTEBRA[semantic] & (semantic != Structure.SPINOUS)], minlength=parts.count + 1)
+    vertebra = _IS_VERTEBRA[semantic]
+    parts = connected(vertebra, CORNERS)
+    other = np.bincount(parts.numbers[vertebra & (semantic != Structure.SPINOUS)], minlength=parts.count + 1)
     loose = np.flatnonzero(other[1:] == 0) + 1
     arches = _voxels_mm(instance, (semantic == Structure.ARCUS) & (instance > 0), spacing_mm) if loose.size else {}
     if len(arches) < 2:
